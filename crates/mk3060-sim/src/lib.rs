@@ -1,0 +1,1 @@
+//! Emulated MK3060 board that runs the shipped images.

@@ -1,0 +1,3 @@
+//! The `ota` command: images, packages, keys, deltas and a development cloud.
+
+fn main() {}

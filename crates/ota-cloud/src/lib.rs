@@ -1,0 +1,1 @@
+//! Development cloud that speaks the device protocol of Alibaba Cloud IoT OTA.

@@ -1,0 +1,3 @@
+//! Sans-IO protocol cores for AliOS-style OTA: MQTT 3.1.1, ranged HTTP, sign-on, messages, update session.
+#![no_std]
+#![forbid(unsafe_code)]

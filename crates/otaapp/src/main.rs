@@ -1,0 +1,3 @@
+//! Demo application: a device that updates itself over the air.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Project tasks: setup, demo, test, board, size, bench, powercut, fuzz.
+
+fn main() {}
