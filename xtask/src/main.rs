@@ -1,3 +1,89 @@
-//! Project tasks: setup, demo, test, board, size, bench, powercut, fuzz.
+//! Project tasks: `cargo xtask setup | demo | test | board | bench | fuzz`.
+//!
+//! Thin by intent: it finds tools, says what is missing and runs cargo. What a
+//! task does lives in the crate the task is about.
 
-fn main() {}
+mod board;
+mod sh;
+mod test;
+mod toolchain;
+mod tools;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use sh::Cmd;
+
+/// Project tasks of uota.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Show which tools the tests and board builds need; install them with --yes
+    Setup {
+        /// Install what is missing (Debian/Ubuntu as root, or with CI=true)
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Update a device from version 1 to version 2 on this machine (arguments go to `ota demo`)
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Arguments of `ota demo`; try --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run all tests: host, real peers, board
+    Test {
+        /// Run only this part
+        #[arg(long, value_enum)]
+        only: Option<test::Part>,
+    },
+    /// Build for the board
+    Board {
+        #[command(subcommand)]
+        task: board::Task,
+    },
+    /// Print speed and memory figures (arguments go to the benchmark)
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Arguments of the benchmark; try --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> std::process::ExitCode {
+    match run(Args::parse()) {
+        Ok(code) => std::process::ExitCode::from(code),
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<u8> {
+    std::env::set_current_dir(sh::root())?;
+    match args.task {
+        Task::Setup { yes } => tools::setup(yes)?,
+        // The programs speak for themselves: their exit code is ours.
+        Task::Demo { args } => {
+            return Cmd::cargo(["run", "--quiet", "--release", "-p", "ota-cli", "--"])
+                .arg("demo")
+                .args(args)
+                .status();
+        }
+        Task::Test { only } => test::run(only)?,
+        Task::Board { task } => board::run(task)?,
+        Task::Bench { args } => {
+            return Cmd::cargo(["run", "--quiet", "--release", "-p", "uota-bench", "--"])
+                .args(args)
+                .status();
+        }
+    }
+    Ok(0)
+}

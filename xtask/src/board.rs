@@ -1,0 +1,92 @@
+//! Board builds: each device crate alone, and a probe that shows each one linked.
+
+use crate::sh::Cmd;
+use crate::toolchain::Board;
+use anyhow::{Result, bail};
+use clap::Subcommand;
+
+/// Board tasks.
+#[derive(Subcommand)]
+pub enum Task {
+    /// Build each device crate alone for the board, and link a probe that calls every public entry
+    Check,
+}
+
+/// Crates that run on a device.
+const DEVICE: [&str; 7] = [
+    "ota-flash",
+    "ota-verify",
+    "ota-proto",
+    "ota-bootlib",
+    "ota-delta",
+    "ota-agent",
+    "hal-mk3060",
+];
+
+/// Runs one board task.
+pub fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Check => check(),
+    }
+}
+
+/// Everything about the board that `cargo xtask test` runs.
+pub fn test() -> Result<()> {
+    check()
+}
+
+fn check() -> Result<()> {
+    let board = Board::find()?;
+    println!("board compiler: {}", board.version()?);
+    for name in DEVICE {
+        board.cargo("build", &[]).args(["-p", name]).run()?;
+    }
+    probe(&board)
+}
+
+/// Links every device crate into one image and asks the symbol table whether each is there.
+fn probe(board: &Board) -> Result<()> {
+    let script = format!(
+        "-T{}",
+        crate::sh::root()
+            .join("crates/board-probe/probe.ld")
+            .display()
+    );
+    board
+        .cargo("build", &[script])
+        .args(["--profile", "board", "-p", "board-probe"])
+        .run()?;
+    let elf = board
+        .dir()
+        .join(crate::toolchain::TARGET)
+        .join("board/board-probe");
+    let symbols = Cmd::new("arm-none-eabi-nm")
+        .args(["--demangle", "--print-size", "--size-sort"])
+        .arg(&elf)
+        .output()?;
+    let mut absent = Vec::new();
+    println!("{:<14} {:>8} bytes of code in the probe", "crate", "");
+    for name in DEVICE {
+        let path = format!("{}::", name.replace('-', "_"));
+        let sizes = symbols
+            .lines()
+            .filter(|l| l.contains(&path))
+            .filter_map(|l| {
+                let mut words = l.split_whitespace();
+                let (_, size, kind) = (words.next()?, words.next()?, words.next()?);
+                matches!(kind, "t" | "T").then(|| u32::from_str_radix(size, 16).ok())?
+            });
+        let (count, bytes) = sizes.fold((0, 0), |(n, b), s| (n + 1, b + s));
+        println!("{name:<14} {bytes:>8}");
+        if count == 0 {
+            absent.push(name);
+        }
+    }
+    if !absent.is_empty() {
+        bail!(
+            "no symbol of {} in the probe: it must call every public entry",
+            absent.join(", ")
+        );
+    }
+    Ok(())
+}

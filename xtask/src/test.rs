@@ -1,0 +1,89 @@
+//! `cargo xtask test`: everything, in parts, and a last line that names what did not run.
+
+use crate::sh::{Cmd, find};
+use crate::{board, tools};
+use anyhow::Result;
+use clap::ValueEnum;
+use std::time::Instant;
+
+/// A part of the tests.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Format, lints, documentation and tests that need cargo alone
+    Host,
+    /// Tests against programs we did not write
+    Peers,
+    /// Board builds and the emulated board
+    Board,
+}
+
+const ALL: [(Part, &str); 3] = [
+    (Part::Host, "host"),
+    (Part::Peers, "peers"),
+    (Part::Board, "board"),
+];
+
+/// Packages whose feature `peers` turns on tests against real programs.
+const PEER_CRATES: [&str; 1] = ["uota-tests"];
+
+/// Runs the parts asked for; the first failure ends it.
+pub fn run(only: Option<Part>) -> Result<()> {
+    let wanted = |part: Part| only.is_none_or(|o| o == part);
+    // Ask for what is missing before the first long build, not after it.
+    if wanted(Part::Peers) {
+        tools::require(tools::missing_peers)?;
+    }
+    if wanted(Part::Board) {
+        tools::require(tools::missing_board)?;
+    }
+    for (part, name) in ALL {
+        if wanted(part) {
+            let start = Instant::now();
+            println!("== {name}");
+            match part {
+                Part::Host => host()?,
+                Part::Peers => peers()?,
+                Part::Board => board::test()?,
+            }
+            println!("== {name}: passed in {} s", start.elapsed().as_secs());
+        }
+    }
+    let left: Vec<_> = ALL
+        .iter()
+        .filter(|(part, _)| !wanted(*part))
+        .map(|(_, name)| *name)
+        .collect();
+    if left.is_empty() {
+        println!("all parts passed: host, peers, board");
+    } else {
+        println!("passed, but did not run: {}", left.join(", "));
+    }
+    Ok(())
+}
+
+fn host() -> Result<()> {
+    Cmd::cargo(["fmt", "--all", "--check"]).run()?;
+    Cmd::cargo(["clippy", "--workspace", "--all-targets", "--all-features"])
+        .args(["--", "-D", "warnings"])
+        .run()?;
+    Cmd::cargo(["doc", "--workspace", "--no-deps", "--all-features"])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()?;
+    Cmd::cargo(["test", "--workspace"]).run()
+}
+
+fn peers() -> Result<()> {
+    let mut cmd = Cmd::cargo(["test"]).env("UOTA_PYTHON", tools::python());
+    for server in ["mosquitto", "nginx"] {
+        if let Some(path) = find(server) {
+            cmd = cmd.env(&format!("UOTA_{}", server.to_uppercase()), path);
+        }
+    }
+    for name in PEER_CRATES {
+        cmd = cmd.args(["-p", name]);
+    }
+    let features: Vec<_> = PEER_CRATES.iter().map(|c| format!("{c}/peers")).collect();
+    // Peers take fixed resources (ports, processes): one test at a time.
+    cmd.args(["--features", &features.join(","), "--", "--test-threads=1"])
+        .run()
+}

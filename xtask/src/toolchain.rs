@@ -1,0 +1,126 @@
+//! The compiler for `armv4t-none-eabi`: a tier-3 target, so `core` is built from
+//! source, which needs a compiler whose sources are at hand.
+
+use crate::sh::{Cmd, find, root, target_dir};
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+/// The board's target triple.
+pub const TARGET: &str = "armv4t-none-eabi";
+
+/// Debian's packages that make a board toolchain.
+pub const PACKAGES: &[&str] = &[
+    "rustc-web",
+    "cargo-web",
+    "rust-web-src",
+    "lld",
+    "binutils-arm-none-eabi",
+];
+
+/// A compiler that can build for the board.
+pub struct Board {
+    cargo: PathBuf,
+    rustc: PathBuf,
+    /// A stable compiler takes `-Z` only when told that it may.
+    bootstrap: bool,
+    /// Linker program.
+    lld: PathBuf,
+}
+
+impl Board {
+    /// A nightly toolchain of rustup with `rust-src`, else Debian's.
+    pub fn find() -> Result<Self> {
+        let lld = find("ld.lld").or_else(|| find("rust-lld"));
+        let Some(lld) = lld else {
+            bail!("no ld.lld on PATH");
+        };
+        if let Some((cargo, rustc)) = nightly_with_source() {
+            return Ok(Self {
+                cargo,
+                rustc,
+                bootstrap: false,
+                lld,
+            });
+        }
+        let (cargo, rustc) = (Path::new("/usr/bin/cargo"), Path::new("/usr/bin/rustc"));
+        if cargo.is_file() && rustc.is_file() && has_source(rustc) {
+            return Ok(Self {
+                cargo: cargo.into(),
+                rustc: rustc.into(),
+                bootstrap: true,
+                lld,
+            });
+        }
+        bail!(
+            "no nightly toolchain with rust-src (`rustup component add rust-src --toolchain nightly`), and not Debian's rustc-web with rust-web-src"
+        )
+    }
+
+    /// The compiler's own word on its version.
+    pub fn version(&self) -> Result<String> {
+        Ok(Cmd::new(&self.rustc)
+            .arg("--version")
+            .output()?
+            .trim()
+            .to_string())
+    }
+
+    /// Where board builds go.
+    pub fn dir(&self) -> PathBuf {
+        target_dir().join("board")
+    }
+
+    /// `cargo SUBCOMMAND ... --target armv4t-none-eabi`, with `core` from source.
+    pub fn cargo(&self, subcommand: &str, linker_args: &[String]) -> Cmd {
+        let mut flags = vec![
+            "--cfg=portable_atomic_unsafe_assume_single_core".to_string(),
+            format!("-Clinker={}", self.lld.display()),
+            "-Clinker-flavor=ld.lld".into(),
+            // No path of this machine in an image.
+            format!("--remap-path-prefix={}=.", root().display()),
+        ];
+        flags.extend(linker_args.iter().map(|a| format!("-Clink-arg={a}")));
+        let mut cmd = Cmd::new(&self.cargo)
+            // A `cargo run` by rustup hands down its own toolchain.
+            .without(&["RUSTUP_TOOLCHAIN", "CARGO", "RUSTFLAGS", "RUSTDOCFLAGS"])
+            .arg(subcommand)
+            .args([
+                "-Zbuild-std=core",
+                "-Zbuild-std-features=compiler-builtins-mem",
+            ])
+            .args(["--target", TARGET])
+            .env("RUSTC", &self.rustc)
+            .env("CARGO_TARGET_DIR", self.dir())
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        if self.bootstrap {
+            cmd = cmd.env("RUSTC_BOOTSTRAP", "1");
+        }
+        cmd
+    }
+}
+
+/// rustup's nightly, if it really is one and has the sources.
+fn nightly_with_source() -> Option<(PathBuf, PathBuf)> {
+    let which = |program: &str| {
+        let out = Cmd::new("rustup")
+            .args(["which", "--toolchain", "nightly", program])
+            .output()
+            .ok()?;
+        Some(PathBuf::from(out.trim()))
+    };
+    find("rustup")?;
+    let (cargo, rustc) = (which("cargo")?, which("rustc")?);
+    let version = Cmd::new(&rustc).arg("--version").output().ok()?;
+    (version.contains("nightly") && has_source(&rustc)).then_some((cargo, rustc))
+}
+
+fn has_source(rustc: &Path) -> bool {
+    Cmd::new(rustc)
+        .args(["--print", "sysroot"])
+        .output()
+        .is_ok_and(|sysroot| {
+            Path::new(sysroot.trim())
+                .join("lib/rustlib/src/rust/library/core/src/lib.rs")
+                .is_file()
+        })
+}
