@@ -84,7 +84,7 @@ pub fn require(missing: impl Fn() -> Vec<Missing>) -> Result<()> {
     if list.is_empty() {
         return Ok(());
     }
-    if may_install(false) {
+    if may_install() {
         install(&list)?;
     }
     let left = missing();
@@ -112,8 +112,8 @@ pub fn setup(yes: bool) -> Result<()> {
         println!("\n`cargo xtask setup --yes` installs them.");
         return Ok(());
     }
-    if !may_install(true) {
-        bail!("can only install as root on Debian or Ubuntu; install the above by hand");
+    if !may_install() {
+        bail!("can install only as root on Debian or Ubuntu; install the above by hand");
     }
     install(&list)?;
     let left = all();
@@ -132,14 +132,14 @@ fn report(list: &[Missing]) {
     }
 }
 
-/// Installing without being asked is for root on a Debian machine, or CI.
-fn may_install(asked: bool) -> bool {
+/// Installing is for root on a Debian machine, or CI.
+fn may_install() -> bool {
     let root = Cmd::new("id")
         .arg("-u")
         .output()
         .is_ok_and(|id| id.trim() == "0");
     let ci = std::env::var("CI").is_ok_and(|v| v == "true");
-    find("apt-get").is_some() && (root || (ci && asked) || ci)
+    find("apt-get").is_some() && (root || ci)
 }
 
 fn install(list: &[Missing]) -> Result<()> {
