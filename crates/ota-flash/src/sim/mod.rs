@@ -1,0 +1,1 @@
+//! A NOR flash for tests: bits only clear, sectors erase, power fails.
