@@ -1,2 +1,6 @@
-//! Thin hardware layer for the MK3060 module (MOC108 / BK7231).
+#![doc = include_str!("../README.md")]
 #![no_std]
+
+pub mod line_code;
+pub mod memory;
+pub mod regs;
