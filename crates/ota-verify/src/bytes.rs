@@ -1,0 +1,28 @@
+//! Bounded access to byte slices: nothing here can panic.
+
+/// `N` bytes at `at`.
+pub(crate) fn get<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk::<N>().copied()
+}
+
+/// Little-endian u16 at `at`.
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    get(bytes, at).map(u16::from_le_bytes)
+}
+
+/// Little-endian u32 at `at`.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    get(bytes, at).map(u32::from_le_bytes)
+}
+
+/// Compares without a branch on the content.
+pub(crate) fn ct_eq(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut diff = 0u8;
+    for (x, y) in a.iter().zip(b) {
+        diff |= x ^ y;
+    }
+    core::hint::black_box(diff) == 0
+}

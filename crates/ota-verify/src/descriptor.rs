@@ -1,0 +1,242 @@
+//! What an image says about itself. Layout: `docs/image-format.md`.
+
+use crate::bytes::{get, u16_at, u32_at};
+use crate::{Version, VersionError, crc32};
+
+/// Where the descriptor lies, counted from the image's first logical byte (on
+/// a board: from the vector table).
+pub const DESCRIPTOR_OFFSET: u32 = 0x40;
+/// Length of a descriptor in bytes.
+pub const DESCRIPTOR_LEN: u32 = 96;
+/// Length of the block that `pack` puts in front of a host image: the
+/// descriptor with [`DESCRIPTOR_OFFSET`] zero bytes before it.
+pub const HOST_HEADER_LEN: u32 = DESCRIPTOR_OFFSET + DESCRIPTOR_LEN;
+
+const LEN: usize = DESCRIPTOR_LEN as usize;
+const TEXT_LEN: usize = 32;
+const MAGIC: [u8; 8] = *b"uOTAimg1";
+const FORMAT: u16 = 1;
+const AT_IMAGE_LEN: usize = 12;
+const AT_VERSION: usize = 24;
+const AT_MODULE: usize = 56;
+const AT_CRC: usize = 92;
+
+/// The part of a device an image is for; the empty name is the device itself
+/// (the cloud's `default` module).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Module([u8; TEXT_LEN]);
+
+impl Module {
+    /// The device itself.
+    pub const DEFAULT: Self = Self([0; TEXT_LEN]);
+
+    /// Checks and copies a name of at most 32 printable ASCII characters
+    /// (no blank, `"` or `\`). `default` and the empty text are the same.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        if name.is_empty() || name == "default" {
+            return Some(Self::DEFAULT);
+        }
+        let name = Version::new(name).ok()?;
+        let mut out = Self::DEFAULT;
+        out.0
+            .get_mut(..name.as_bytes().len())?
+            .copy_from_slice(name.as_bytes());
+        Some(out)
+    }
+
+    /// The name, `default` for the device itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match text(&self.0) {
+            Some([]) | None => "default",
+            Some(name) => core::str::from_utf8(name).unwrap_or("default"),
+        }
+    }
+}
+
+impl Default for Module {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl core::fmt::Debug for Module {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Image descriptor: version, module, length and load address of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageDescriptor {
+    /// Logical bytes of the image, before line coding, without signed block and
+    /// trailer.
+    pub image_len: u32,
+    /// Address of the image's first logical byte (0 for a host image).
+    pub load_address: u32,
+    /// At most 32 characters.
+    pub version: Version,
+    /// What the image is for.
+    pub module: Module,
+}
+
+/// Why a descriptor cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DescriptorError {
+    /// Fewer than 96 bytes.
+    Short,
+    /// A format (or a descriptor length) this build does not know.
+    Format(u16),
+    /// The length field is 0: linked, but not finished by `ota image pack`.
+    Unfinished,
+    /// The CRC-32 field does not match the 92 bytes before it.
+    Crc {
+        /// What the descriptor says.
+        found: u32,
+        /// What its bytes give.
+        expected: u32,
+    },
+    /// The version text is not one.
+    Version(VersionError),
+    /// The version text has more than 32 characters.
+    VersionLong,
+    /// The module name is not one.
+    Module,
+    /// A reserved field is not 0.
+    Reserved,
+}
+
+impl ImageDescriptor {
+    /// Reads a descriptor from the start of `bytes`. `Ok(None)`: there is none
+    /// (an image that was not made for uota).
+    ///
+    /// # Errors
+    /// [`DescriptorError`] when the magic is there but the rest is not right.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, DescriptorError> {
+        if !Self::is_present(bytes) {
+            return Ok(None);
+        }
+        let bytes = bytes.first_chunk::<LEN>().ok_or(DescriptorError::Short)?;
+        let format = u16_at(bytes, 8).unwrap_or(0);
+        if format != FORMAT || u16_at(bytes, 10) != Some(DESCRIPTOR_LEN as u16) {
+            return Err(DescriptorError::Format(format));
+        }
+        let image_len = u32_at(bytes, AT_IMAGE_LEN).unwrap_or(0);
+        if image_len == 0 {
+            return Err(DescriptorError::Unfinished);
+        }
+        let found = u32_at(bytes, AT_CRC).unwrap_or(0);
+        let expected = crc32(bytes.get(..AT_CRC).unwrap_or(&[]));
+        if found != expected {
+            return Err(DescriptorError::Crc { found, expected });
+        }
+        if u32_at(bytes, 20) != Some(0) || u32_at(bytes, 88) != Some(0) {
+            return Err(DescriptorError::Reserved);
+        }
+        let (version, module) = texts(bytes)?;
+        Ok(Some(Self {
+            image_len,
+            load_address: u32_at(bytes, 16).unwrap_or(0),
+            version,
+            module,
+        }))
+    }
+
+    /// Whether `bytes` start with a descriptor's magic, finished or not.
+    #[must_use]
+    pub fn is_present(bytes: &[u8]) -> bool {
+        get::<8>(bytes, 0) == Some(MAGIC)
+    }
+
+    /// What a linked, unfinished descriptor (see [`ImageDescriptor::template`])
+    /// holds: `image_len` is 0.
+    ///
+    /// # Errors
+    /// As [`ImageDescriptor::parse`], but the length and the CRC are not looked at.
+    pub fn parse_template(bytes: &[u8]) -> Result<Option<Self>, DescriptorError> {
+        if !Self::is_present(bytes) {
+            return Ok(None);
+        }
+        let bytes = bytes.first_chunk::<LEN>().ok_or(DescriptorError::Short)?;
+        let (version, module) = texts(bytes)?;
+        Ok(Some(Self {
+            image_len: 0,
+            load_address: u32_at(bytes, 16).unwrap_or(0),
+            version,
+            module,
+        }))
+    }
+
+    /// The 96 bytes.
+    ///
+    /// # Errors
+    /// [`DescriptorError::VersionLong`] above 32 characters.
+    pub fn to_bytes(&self) -> Result<[u8; LEN], DescriptorError> {
+        let mut out = Self::template("", "", self.load_address);
+        out[AT_IMAGE_LEN..AT_IMAGE_LEN + 4].copy_from_slice(&self.image_len.to_le_bytes());
+        let version = self.version.as_bytes();
+        out[AT_VERSION..AT_MODULE]
+            .get_mut(..version.len())
+            .ok_or(DescriptorError::VersionLong)?
+            .copy_from_slice(version);
+        out[AT_MODULE..AT_MODULE + TEXT_LEN].copy_from_slice(&self.module.0);
+        let crc = crc32(&out[..AT_CRC]);
+        out[AT_CRC..].copy_from_slice(&crc.to_le_bytes());
+        Ok(out)
+    }
+
+    /// An unfinished descriptor for a linker section at vectors + 0x40; its
+    /// length and CRC are filled in by `ota image pack`. Fails to compile, when
+    /// used in a `static`, if a text has more than 32 bytes.
+    ///
+    /// ```
+    /// use ota_verify::ImageDescriptor;
+    /// static DESCRIPTOR: [u8; 96] = ImageDescriptor::template("app-1.0.0", "", 0x1A5C0);
+    /// let d = ImageDescriptor::parse_template(&DESCRIPTOR).unwrap().unwrap();
+    /// assert_eq!(d.version.as_str(), "app-1.0.0");
+    /// ```
+    ///
+    /// # Panics
+    /// When a text has more than 32 bytes.
+    #[must_use]
+    pub const fn template(version: &str, module: &str, load_address: u32) -> [u8; LEN] {
+        let mut out = [0; LEN];
+        put(&mut out, 0, &MAGIC);
+        put(&mut out, 8, &FORMAT.to_le_bytes());
+        put(&mut out, 10, &(LEN as u16).to_le_bytes());
+        put(&mut out, 16, &load_address.to_le_bytes());
+        assert!(version.len() <= TEXT_LEN, "version: at most 32 characters");
+        assert!(module.len() <= TEXT_LEN, "module: at most 32 characters");
+        put(&mut out, AT_VERSION, version.as_bytes());
+        put(&mut out, AT_MODULE, module.as_bytes());
+        out
+    }
+}
+
+const fn put(out: &mut [u8; LEN], at: usize, bytes: &[u8]) {
+    let mut i = 0;
+    while i < bytes.len() {
+        out[at + i] = bytes[i];
+        i += 1;
+    }
+}
+
+fn texts(bytes: &[u8; LEN]) -> Result<(Version, Module), DescriptorError> {
+    let version = get::<TEXT_LEN>(bytes, AT_VERSION).ok_or(DescriptorError::Short)?;
+    let version = text(&version).ok_or(DescriptorError::Reserved)?;
+    let version = Version::from_bytes(version).map_err(DescriptorError::Version)?;
+    let name = get::<TEXT_LEN>(bytes, AT_MODULE).ok_or(DescriptorError::Short)?;
+    let name = text(&name).ok_or(DescriptorError::Module)?;
+    let name = core::str::from_utf8(name).map_err(|_| DescriptorError::Module)?;
+    let module = Module::new(name).ok_or(DescriptorError::Module)?;
+    Ok((version, module))
+}
+
+/// The text in a NUL-filled field, or `None` when something follows a NUL.
+fn text(field: &[u8; TEXT_LEN]) -> Option<&[u8]> {
+    let end = field.iter().position(|&b| b == 0).unwrap_or(TEXT_LEN);
+    let (text, fill) = field.split_at_checked(end)?;
+    fill.iter().all(|&b| b == 0).then_some(text)
+}

@@ -1,0 +1,285 @@
+//! Rolled loops: a quarter of the code of unrolled ones, for boot loaders.
+//!
+//! Both digests share the block buffer and the Merkle-Damgard padding; only the
+//! byte order and the compression function differ.
+
+/// Block buffer, state and length of either digest (`N` state words).
+#[derive(Clone)]
+struct Core<const N: usize> {
+    state: [u32; N],
+    block: [u8; 64],
+    len: u64,
+}
+
+type Compress<const N: usize> = fn(&mut [u32; N], &[u8; 64]);
+
+impl<const N: usize> Core<N> {
+    const fn new(state: [u32; N]) -> Self {
+        Self {
+            state,
+            block: [0; 64],
+            len: 0,
+        }
+    }
+
+    #[inline]
+    fn update(&mut self, mut bytes: &[u8], compress: Compress<N>) {
+        let mut at = (self.len % 64) as usize;
+        self.len = self.len.wrapping_add(bytes.len() as u64);
+        while let Some(room) = self.block.get_mut(at..) {
+            if bytes.len() < room.len() {
+                if let Some(head) = room.get_mut(..bytes.len()) {
+                    head.copy_from_slice(bytes);
+                }
+                return;
+            }
+            let (head, tail) = bytes.split_at(room.len());
+            room.copy_from_slice(head);
+            bytes = tail;
+            compress(&mut self.state, &self.block);
+            at = 0;
+        }
+    }
+
+    #[inline]
+    fn pad(&mut self, length: [u8; 8], compress: Compress<N>) {
+        let mut at = (self.len % 64) as usize;
+        let mut byte = 0x80;
+        // 0x80, then zeros until 8 bytes are left in a block.
+        loop {
+            if let Some(b) = self.block.get_mut(at) {
+                *b = byte;
+            }
+            byte = 0;
+            at += 1;
+            if at == 56 {
+                break;
+            }
+            if at >= 64 {
+                compress(&mut self.state, &self.block);
+                at = 0;
+            }
+        }
+        if let Some(tail) = self.block.last_chunk_mut::<8>() {
+            *tail = length;
+        }
+        compress(&mut self.state, &self.block);
+    }
+}
+
+/// Streaming MD5 (RFC 1321).
+#[derive(Clone)]
+pub struct Md5(Core<4>);
+
+impl Default for Md5 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Md5 {
+    /// Starts.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Core::new([
+            0x6745_2301,
+            0xEFCD_AB89,
+            0x98BA_DCFE,
+            0x1032_5476,
+        ]))
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes, md5_compress);
+    }
+
+    /// Ends.
+    #[must_use]
+    pub fn finish(mut self) -> [u8; 16] {
+        let bits = self.0.len.wrapping_mul(8);
+        self.0.pad(bits.to_le_bytes(), md5_compress);
+        let mut out = [0; 16];
+        for (four, word) in out.chunks_exact_mut(4).zip(self.0.state) {
+            four.copy_from_slice(&word.to_le_bytes());
+        }
+        out
+    }
+}
+
+/// Streaming SHA-256 (FIPS 180-4).
+#[derive(Clone)]
+pub struct Sha256(Core<8>);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sha256 {
+    /// Starts.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Core::new([
+            0x6A09_E667,
+            0xBB67_AE85,
+            0x3C6E_F372,
+            0xA54F_F53A,
+            0x510E_527F,
+            0x9B05_688C,
+            0x1F83_D9AB,
+            0x5BE0_CD19,
+        ]))
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes, sha256_compress);
+    }
+
+    /// Ends.
+    #[must_use]
+    pub fn finish(mut self) -> [u8; 32] {
+        let bits = self.0.len.wrapping_mul(8);
+        self.0.pad(bits.to_be_bytes(), sha256_compress);
+        let mut out = [0; 32];
+        for (four, word) in out.chunks_exact_mut(4).zip(self.0.state) {
+            four.copy_from_slice(&word.to_be_bytes());
+        }
+        out
+    }
+}
+
+/// floor(2^32 * |sin(i + 1)|), i = 0..64.
+static MD5_K: [u32; 64] = [
+    0xD76AA478, 0xE8C7B756, 0x242070DB, 0xC1BDCEEE, 0xF57C0FAF, 0x4787C62A, 0xA8304613, 0xFD469501,
+    0x698098D8, 0x8B44F7AF, 0xFFFF5BB1, 0x895CD7BE, 0x6B901122, 0xFD987193, 0xA679438E, 0x49B40821,
+    0xF61E2562, 0xC040B340, 0x265E5A51, 0xE9B6C7AA, 0xD62F105D, 0x02441453, 0xD8A1E681, 0xE7D3FBC8,
+    0x21E1CDE6, 0xC33707D6, 0xF4D50D87, 0x455A14ED, 0xA9E3E905, 0xFCEFA3F8, 0x676F02D9, 0x8D2A4C8A,
+    0xFFFA3942, 0x8771F681, 0x6D9D6122, 0xFDE5380C, 0xA4BEEA44, 0x4BDECFA9, 0xF6BB4B60, 0xBEBFBC70,
+    0x289B7EC6, 0xEAA127FA, 0xD4EF3085, 0x04881D05, 0xD9D4D039, 0xE6DB99E5, 0x1FA27CF8, 0xC4AC5665,
+    0xF4292244, 0x432AFF97, 0xAB9423A7, 0xFC93A039, 0x655B59C3, 0x8F0CCC92, 0xFFEFF47D, 0x85845DD1,
+    0x6FA87E4F, 0xFE2CE6E0, 0xA3014314, 0x4E0811A1, 0xF7537E82, 0xBD3AF235, 0x2AD7D2BB, 0xEB86D391,
+];
+
+/// Rotations, four a round.
+static MD5_R: [[u8; 4]; 4] = [
+    [7, 12, 17, 22],
+    [5, 9, 14, 20],
+    [4, 11, 16, 23],
+    [6, 10, 15, 21],
+];
+
+#[inline(never)]
+fn md5_compress(state: &mut [u32; 4], block: &[u8; 64]) {
+    let mut m = [0u32; 16];
+    for (word, four) in m.iter_mut().zip(block.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*four);
+    }
+    let [mut a, mut b, mut c, mut d] = *state;
+    for (i, k) in MD5_K.iter().enumerate() {
+        let (f, g) = match i / 16 {
+            0 => (d ^ (b & (c ^ d)), i),
+            1 => (c ^ (d & (b ^ c)), 5 * i + 1),
+            2 => (b ^ c ^ d, 3 * i + 5),
+            _ => (c ^ (b | !d), 7 * i),
+        };
+        let sum = a.wrapping_add(f).wrapping_add(*k).wrapping_add(m[g % 16]);
+        let turn = u32::from(MD5_R[(i / 16) % 4][i % 4]);
+        (a, d, c, b) = (d, c, b, b.wrapping_add(sum.rotate_left(turn)));
+    }
+    for (s, v) in state.iter_mut().zip([a, b, c, d]) {
+        *s = s.wrapping_add(v);
+    }
+}
+
+/// First 32 bits of the fractional parts of the cube roots of the first 64 primes.
+static SHA256_K: [u32; 64] = [
+    0x428A2F98, 0x71374491, 0xB5C0FBCF, 0xE9B5DBA5, 0x3956C25B, 0x59F111F1, 0x923F82A4, 0xAB1C5ED5,
+    0xD807AA98, 0x12835B01, 0x243185BE, 0x550C7DC3, 0x72BE5D74, 0x80DEB1FE, 0x9BDC06A7, 0xC19BF174,
+    0xE49B69C1, 0xEFBE4786, 0x0FC19DC6, 0x240CA1CC, 0x2DE92C6F, 0x4A7484AA, 0x5CB0A9DC, 0x76F988DA,
+    0x983E5152, 0xA831C66D, 0xB00327C8, 0xBF597FC7, 0xC6E00BF3, 0xD5A79147, 0x06CA6351, 0x14292967,
+    0x27B70A85, 0x2E1B2138, 0x4D2C6DFC, 0x53380D13, 0x650A7354, 0x766A0ABB, 0x81C2C92E, 0x92722C85,
+    0xA2BFE8A1, 0xA81A664B, 0xC24B8B70, 0xC76C51A3, 0xD192E819, 0xD6990624, 0xF40E3585, 0x106AA070,
+    0x19A4C116, 0x1E376C08, 0x2748774C, 0x34B0BCB5, 0x391C0CB3, 0x4ED8AA4A, 0x5B9CCA4F, 0x682E6FF3,
+    0x748F82EE, 0x78A5636F, 0x84C87814, 0x8CC70208, 0x90BEFFFA, 0xA4506CEB, 0xBEF9A3F7, 0xC67178F2,
+];
+
+#[inline(never)]
+fn sha256_compress(state: &mut [u32; 8], block: &[u8; 64]) {
+    let mut w = [0u32; 16];
+    for (word, four) in w.iter_mut().zip(block.as_chunks::<4>().0) {
+        *word = u32::from_be_bytes(*four);
+    }
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
+    for (i, k) in SHA256_K.iter().enumerate() {
+        // The message schedule lives in a ring of 16 words.
+        if i >= 16 {
+            let w15 = w[(i + 1) % 16];
+            let w2 = w[(i + 14) % 16];
+            let s0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
+            let s1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
+            w[i % 16] = w[i % 16]
+                .wrapping_add(s0)
+                .wrapping_add(w[(i + 9) % 16])
+                .wrapping_add(s1);
+        }
+        let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
+        let ch = g ^ (e & (f ^ g));
+        let t1 = h
+            .wrapping_add(s1)
+            .wrapping_add(ch)
+            .wrapping_add(*k)
+            .wrapping_add(w[i % 16]);
+        let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
+        let maj = (a & b) ^ (c & (a ^ b));
+        let t2 = s0.wrapping_add(maj);
+        (h, g, f, e, d, c, b, a) = (g, f, e, d.wrapping_add(t1), c, b, a, t1.wrapping_add(t2));
+    }
+    for (s, v) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
+        *s = s.wrapping_add(v);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sha2::Digest as _;
+
+    proptest! {
+        /// Any cut of any bytes: the same digests as RustCrypto's.
+        #[test]
+        fn equals_rustcrypto(bytes in proptest::collection::vec(any::<u8>(), 0..400), cut in 0usize..400) {
+            let (a, b) = bytes.split_at(cut.min(bytes.len()));
+            let (mut md5, mut sha256) = (super::Md5::new(), super::Sha256::new());
+            for part in [a, b] {
+                md5.update(part);
+                sha256.update(part);
+            }
+            prop_assert_eq!(md5.finish(), <[u8; 16]>::from(md5::Md5::digest(&bytes)));
+            prop_assert_eq!(sha256.finish(), <[u8; 32]>::from(sha2::Sha256::digest(&bytes)));
+        }
+    }
+
+    /// Every length around the block and padding boundaries, byte by byte.
+    #[test]
+    fn every_length() {
+        let bytes: [u8; 200] = core::array::from_fn(|i| (i * 7) as u8);
+        for len in 0..bytes.len() {
+            let (mut md5, mut sha256) = (super::Md5::new(), super::Sha256::new());
+            for byte in bytes[..len].chunks(1) {
+                md5.update(byte);
+                sha256.update(byte);
+            }
+            assert_eq!(
+                md5.finish(),
+                <[u8; 16]>::from(md5::Md5::digest(&bytes[..len]))
+            );
+            assert_eq!(
+                sha256.finish(),
+                <[u8; 32]>::from(sha2::Sha256::digest(&bytes[..len]))
+            );
+        }
+    }
+}

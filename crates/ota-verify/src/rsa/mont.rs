@@ -1,0 +1,218 @@
+//! Montgomery arithmetic on 32-bit limbs, least significant first.
+//!
+//! Everything here works on public values, so nothing needs constant time. All
+//! of it is `const fn`: a key in a `static` is prepared by the compiler. Loops
+//! count to a limb number that is clamped to the array, so no access can panic.
+
+use super::KeyError;
+
+/// Limbs of the longest modulus this build takes.
+pub(super) const MAX_LIMBS: usize = if cfg!(feature = "rsa-4096") {
+    128
+} else if cfg!(feature = "rsa-3072") {
+    96
+} else {
+    64
+};
+
+/// A number below 2^(32 * MAX_LIMBS).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limbs([u32; MAX_LIMBS]);
+
+impl Limbs {
+    const ZERO: Self = Self([0; MAX_LIMBS]);
+
+    /// From big-endian bytes; bytes above the array's size are dropped (callers
+    /// check the length).
+    pub(super) const fn from_be(bytes: &[u8]) -> Self {
+        let mut out = Self::ZERO;
+        let mut rest = bytes;
+        let mut i = 0;
+        while let [head @ .., last] = rest {
+            if i < MAX_LIMBS * 4 {
+                out.0[i / 4] |= (*last as u32) << (i % 4 * 8);
+            }
+            i += 1;
+            rest = head;
+        }
+        out
+    }
+
+    /// The bytes of the first `limbs` limbs, least significant first.
+    pub(super) fn le_bytes(&self, limbs: usize) -> impl Iterator<Item = u8> + '_ {
+        self.0
+            .iter()
+            .take(limbs)
+            .flat_map(|limb| limb.to_le_bytes())
+    }
+}
+
+/// An odd modulus with its top bit set, and what Montgomery needs besides.
+#[derive(Clone, Copy)]
+pub(super) struct Modulus {
+    n: Limbs,
+    /// R^2 mod n, R = 2^(32 * limbs).
+    rr: Limbs,
+    /// -1/n mod 2^32.
+    n0: u32,
+    limbs: usize,
+}
+
+impl Modulus {
+    /// Checks a big-endian modulus and prepares it.
+    pub(super) const fn new(mut bytes: &[u8]) -> Result<Self, KeyError> {
+        while let [0, rest @ ..] = bytes {
+            bytes = rest;
+        }
+        let limbs = bytes.len() / 4;
+        let size_ok = matches!(bytes.len(), 256 | 384 | 512) && limbs <= MAX_LIMBS;
+        let top_bit = matches!(bytes, [0x80..=0xFF, ..]);
+        if !size_ok || !top_bit {
+            return Err(KeyError::Size(bytes.len() * 8));
+        }
+        if !matches!(bytes, [.., last] if *last % 2 == 1) {
+            return Err(KeyError::Even);
+        }
+        let n = Limbs::from_be(bytes);
+        // Newton: each step doubles the bits of 1/n mod 2^32 that are right.
+        let mut inverse = 1u32;
+        let mut bits = 1;
+        while bits < 32 {
+            inverse = inverse.wrapping_mul(2u32.wrapping_sub(n.0[0].wrapping_mul(inverse)));
+            bits *= 2;
+        }
+        let mut out = Self {
+            n,
+            rr: Limbs::ZERO,
+            n0: inverse.wrapping_neg(),
+            limbs,
+        };
+        out.prepare();
+        Ok(out)
+    }
+
+    /// R mod n is R - n. Doubled once for each limb it is R * 2^limbs; each of
+    /// five Montgomery squarings doubles the exponent: R * 2^(32 * limbs) = R^2.
+    const fn prepare(&mut self) {
+        let mut r = Limbs::ZERO;
+        self.subtract(&mut r);
+        let mut i = 0;
+        while i < self.limbs {
+            self.double(&mut r);
+            i += 1;
+        }
+        i = 0;
+        while i < 5 {
+            r = self.multiply(&r, &r);
+            i += 1;
+        }
+        self.rr = r;
+    }
+
+    pub(super) const fn limbs(&self) -> usize {
+        if self.limbs < MAX_LIMBS {
+            self.limbs
+        } else {
+            MAX_LIMBS
+        }
+    }
+
+    pub(super) fn value(&self) -> &[u32] {
+        self.n.0.get(..self.limbs).unwrap_or(&[])
+    }
+
+    /// Whether `x` is below the modulus.
+    pub(super) const fn is_above(&self, x: &Limbs) -> bool {
+        let mut i = self.limbs();
+        while i > 0 {
+            i -= 1;
+            if x.0[i] != self.n.0[i] {
+                return x.0[i] < self.n.0[i];
+            }
+        }
+        false
+    }
+
+    /// x - n modulo R.
+    const fn subtract(&self, x: &mut Limbs) {
+        let limbs = self.limbs();
+        let mut borrow = false;
+        let mut i = 0;
+        while i < limbs {
+            let (a, b1) = x.0[i].overflowing_sub(self.n.0[i]);
+            let (a, b2) = a.overflowing_sub(borrow as u32);
+            x.0[i] = a;
+            borrow = b1 | b2;
+            i += 1;
+        }
+    }
+
+    /// 2 * x mod n for x below n.
+    const fn double(&self, x: &mut Limbs) {
+        let limbs = self.limbs();
+        let mut carry = 0;
+        let mut i = 0;
+        while i < limbs {
+            let limb = x.0[i];
+            x.0[i] = limb << 1 | carry;
+            carry = limb >> 31;
+            i += 1;
+        }
+        if carry != 0 || !self.is_above(x) {
+            self.subtract(x);
+        }
+    }
+
+    /// a * b / R mod n, below n when one of a and b is.
+    #[inline(never)]
+    const fn multiply(&self, a: &Limbs, b: &Limbs) -> Limbs {
+        let limbs = self.limbs();
+        let mut t = Limbs::ZERO;
+        let mut top = 0u32;
+        let mut i = 0;
+        while i < limbs {
+            // t = (t + a[i] * b + m * n) / 2^32, with m such that the division
+            // leaves nothing over. Both products in one pass, a carry for each.
+            let x = a.0[i];
+            let s = t.0[0] as u64 + x as u64 * b.0[0] as u64;
+            let m = (s as u32).wrapping_mul(self.n0);
+            let mut carry_x = (s >> 32) as u32;
+            let s = (s as u32) as u64 + m as u64 * self.n.0[0] as u64;
+            let mut carry_m = (s >> 32) as u32;
+            let mut j = 1;
+            while j < limbs {
+                let s = x as u64 * b.0[j] as u64 + t.0[j] as u64 + carry_x as u64;
+                carry_x = (s >> 32) as u32;
+                let s = m as u64 * self.n.0[j] as u64 + (s as u32) as u64 + carry_m as u64;
+                carry_m = (s >> 32) as u32;
+                t.0[j - 1] = s as u32;
+                j += 1;
+            }
+            let s = top as u64 + carry_x as u64 + carry_m as u64;
+            t.0[limbs - 1] = s as u32;
+            top = (s >> 32) as u32;
+            i += 1;
+        }
+        if top != 0 || !self.is_above(&t) {
+            self.subtract(&mut t);
+        }
+        t
+    }
+
+    /// x^e mod n for x below n and odd e of at least 3.
+    pub(super) fn power(&self, x: &Limbs, e: u32) -> Limbs {
+        // Left to right in the Montgomery domain; the last factor is x itself,
+        // which leaves the domain without one more multiplication.
+        let base = self.multiply(x, &self.rr);
+        let mut acc = base;
+        let mut bit = 31u32.saturating_sub(e.leading_zeros());
+        while bit > 0 {
+            bit -= 1;
+            acc = self.multiply(&acc, &acc);
+            if e >> bit & 1 == 1 {
+                acc = self.multiply(&acc, if bit == 0 { x } else { &base });
+            }
+        }
+        acc
+    }
+}
