@@ -1,0 +1,182 @@
+//! Start-up code.
+//!
+//! The vectors at address 0 belong to the first stage. It jumps to the loader
+//! at [`LOADER_START`](crate::memory::LOADER_START) in ARM state, and for IRQ,
+//! FIQ and SWI through the words at
+//! [`IRQ_POINTER`](crate::memory::IRQ_POINTER) and behind it, with all
+//! registers as the exception left them. Undefined instructions and aborts
+//! stay in the first stage.
+//!
+//! The macros emit the code into the program that calls them, so nothing is
+//! left to the linker's choice of archive members. Link with `ld/loader.x` or
+//! `ld/app.x`.
+
+/// Start-up code of the second-stage loader.
+///
+/// `loader_entry!(main)` with `extern "C" fn main() -> !`. Runs in supervisor
+/// mode with interrupts masked. All vectors but reset lead on to the
+/// application's, as in the loader AliOS Things shipped.
+#[macro_export]
+macro_rules! loader_entry {
+    ($main:path) => {
+        ::core::arch::global_asm!(
+            r#"
+    .section .vectors, "ax", %progbits
+    .arm
+    .global _vectors
+_vectors:
+    b   _reset
+    b   _app_vectors + 0x04
+    b   _app_vectors + 0x08
+    b   _app_vectors + 0x0C
+    b   _app_vectors + 0x10
+    b   _app_vectors + 0x14
+    b   _app_vectors + 0x18
+    b   _app_vectors + 0x1C
+
+    .section .start, "ax", %progbits
+    .arm
+_reset:
+    msr cpsr_c, #0xD3
+    ldr sp, =_stack_top
+    ldr r0, =_data_start
+    ldr r1, =_data_end
+    ldr r2, =_data_load
+1:  cmp r0, r1
+    ldrlo r3, [r2], #4
+    strlo r3, [r0], #4
+    blo 1b
+    ldr r0, =_bss_start
+    ldr r1, =_bss_end
+    mov r2, #0
+2:  cmp r0, r1
+    strlo r2, [r0], #4
+    blo 2b
+    bl  {main}
+3:  b   3b
+    .pool
+            "#,
+            main = sym $main,
+        );
+    };
+}
+
+/// Start-up code of an application.
+///
+/// `app_entry!(main, irq, fault)` with `extern "C" fn main() -> !`, the IRQ
+/// handler `extern "C" fn irq()` and `extern "C" fn fault(kind: u32) -> !` for
+/// unexpected exceptions (vector number 1 to 7). `main` runs in system mode
+/// with interrupts masked; FIQ is not used and counts as a fault.
+#[macro_export]
+macro_rules! app_entry {
+    ($main:path, $irq:path, $fault:path) => {
+        ::core::arch::global_asm!(
+            r#"
+    .section .vectors, "ax", %progbits
+    .arm
+    .global _vectors
+_vectors:
+    b   _reset
+    b   _undefined
+    b   _software
+    b   _prefetch
+    b   _data
+    b   _reserved
+    b   _irq
+    b   _fiq
+
+    .section .start, "ax", %progbits
+    .arm
+_reset:
+    @ Stacks, from the top of RAM down.
+    ldr r0, =_stack_top
+    msr cpsr_c, #0xD2           @ IRQ
+    mov sp, r0
+    sub r0, r0, #0x400
+    msr cpsr_c, #0xD1           @ FIQ
+    mov sp, r0
+    msr cpsr_c, #0xD7           @ abort
+    mov sp, r0
+    msr cpsr_c, #0xDB           @ undefined
+    mov sp, r0
+    msr cpsr_c, #0xD3           @ supervisor
+    mov sp, r0
+    sub r0, r0, #0x200
+    msr cpsr_c, #0xDF           @ system
+    mov sp, r0
+
+    ldr r0, =_data_start
+    ldr r1, =_data_end
+    ldr r2, =_data_load
+1:  cmp r0, r1
+    ldrlo r3, [r2], #4
+    strlo r3, [r0], #4
+    blo 1b
+    ldr r0, =_bss_start
+    ldr r1, =_bss_end
+    mov r2, #0
+2:  cmp r0, r1
+    strlo r2, [r0], #4
+    blo 2b
+
+    @ The first stage jumps through these.
+    mov r0, #0x400000
+    ldr r1, =_irq
+    str r1, [r0]
+    ldr r1, =_fiq
+    str r1, [r0, #4]
+    ldr r1, =_software
+    str r1, [r0, #8]
+    bl  {main}
+3:  b   3b
+
+_irq:
+    sub lr, lr, #4
+    stmfd sp!, {{r0-r3, r12, lr}}
+    bl  {irq}
+    ldmfd sp!, {{r0-r3, r12, pc}}^
+
+_undefined:
+    mov r0, #1
+    b   {fault}
+_software:
+    mov r0, #2
+    b   {fault}
+_prefetch:
+    mov r0, #3
+    b   {fault}
+_data:
+    mov r0, #4
+    b   {fault}
+_reserved:
+    mov r0, #5
+    b   {fault}
+_fiq:
+    mov r0, #7
+    b   {fault}
+    .pool
+            "#,
+            main = sym $main,
+            irq = sym $irq,
+            fault = sym $fault,
+        );
+    };
+}
+
+/// Leaves this program for the one whose vectors are at `vectors`, in ARM
+/// state with interrupts masked.
+///
+/// # Safety
+/// A program built for that address must be there, and nothing of this one may
+/// be expected to live on.
+pub unsafe fn jump(vectors: u32) -> ! {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        core::arch::asm!(
+            "msr cpsr_c, #0xD3",
+            "bx {}",
+            in(reg) vectors,
+            options(noreturn),
+        );
+    }
+}
