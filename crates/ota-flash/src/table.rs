@@ -150,61 +150,19 @@ impl<const N: usize> PartitionTable<N> {
     /// # Panics
     /// On every mistake listed at [`PartitionTable`]; in a `const` that is a
     /// compile-time error.
+    #[track_caller]
     pub const fn new(flash_size: u32, sector_size: u32, entries: [PartitionEntry; N]) -> Self {
         if sector_size == 0 {
             panic!("partition table: the sector size is 0");
         }
         let mut i = 0;
         while i < N {
-            let e = &entries[i];
-            if e.len == 0 {
-                fail(e.id, " is empty", None, "");
-            }
-            if !e.start.is_multiple_of(sector_size) || !e.len.is_multiple_of(sector_size) {
-                fail(e.id, " is not aligned to the flash's sectors", None, "");
-            }
-            if e.start > flash_size || e.len > flash_size - e.start {
-                fail(e.id, " ends past the end of the flash", None, "");
-            }
-            if let Some(parent) = e.parent {
-                let mut found = false;
-                let mut k = 0;
-                while k < N {
-                    let p = &entries[k];
-                    if p.id.is(parent) && k != i {
-                        found = true;
-                        if e.start < p.start || e.end() > p.end() {
-                            fail(e.id, " is not wholly inside its parent ", Some(parent), "");
-                        }
-                    }
-                    k += 1;
-                }
-                if !found {
-                    fail(
-                        e.id,
-                        " is nested in a missing partition: ",
-                        Some(parent),
-                        "",
-                    );
-                }
-            }
-            let mut k = i + 1;
-            while k < N {
-                let o = &entries[k];
-                if e.id.is(o.id) {
-                    fail(e.id, " occurs twice", None, "");
-                }
-                let nested = e.nested_directly_in(o) || o.nested_directly_in(e);
-                if e.overlaps(o) && !nested {
-                    fail(
-                        e.id,
-                        " overlaps ",
-                        Some(o.id),
-                        " (if that is meant, mark the inner one with nested_in)",
-                    );
-                }
-                k += 1;
-            }
+            check_row(&entries, i, flash_size, sector_size);
+            i += 1;
+        }
+        i = 0;
+        while i < N {
+            check_overlaps(&entries, i);
             i += 1;
         }
         Self {
@@ -272,7 +230,64 @@ impl<const N: usize> PartitionTable<N> {
     }
 }
 
+/// One row by itself, and against its parent.
+#[track_caller]
+const fn check_row(entries: &[PartitionEntry], i: usize, flash_size: u32, sector_size: u32) {
+    let e = &entries[i];
+    if e.len == 0 {
+        fail(e.id, " is empty", None, "");
+    }
+    if !e.start.is_multiple_of(sector_size) || !e.len.is_multiple_of(sector_size) {
+        fail(e.id, " is not aligned to the flash's sectors", None, "");
+    }
+    if e.start > flash_size || e.len > flash_size - e.start {
+        fail(e.id, " ends past the end of the flash", None, "");
+    }
+    let Some(parent) = e.parent else { return };
+    let mut k = 0;
+    while k < entries.len() {
+        let p = &entries[k];
+        if p.id.is(parent) && k != i {
+            if e.start < p.start || e.end() > p.end() {
+                fail(e.id, " is not wholly inside its parent ", Some(parent), "");
+            }
+            return;
+        }
+        k += 1;
+    }
+    fail(
+        e.id,
+        " is nested in a missing partition: ",
+        Some(parent),
+        "",
+    );
+}
+
+/// One row against all that follow.
+#[track_caller]
+const fn check_overlaps(entries: &[PartitionEntry], i: usize) {
+    let e = &entries[i];
+    let mut k = i + 1;
+    while k < entries.len() {
+        let o = &entries[k];
+        if e.id.is(o.id) {
+            fail(e.id, " occurs twice", None, "");
+        }
+        let nested = e.nested_directly_in(o) || o.nested_directly_in(e);
+        if e.overlaps(o) && !nested {
+            fail(
+                e.id,
+                " overlaps ",
+                Some(o.id),
+                " (if that is meant, mark the inner one with nested_in)",
+            );
+        }
+        k += 1;
+    }
+}
+
 /// Ends the build with a message that names the partitions.
+#[track_caller]
 const fn fail(id: PartitionId, what: &str, other: Option<PartitionId>, hint: &str) -> ! {
     const fn put(text: &mut [u8; 160], mut at: usize, s: &str) -> usize {
         let s = s.as_bytes();

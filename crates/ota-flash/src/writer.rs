@@ -92,6 +92,15 @@ enum State {
 /// writer.write(&[2]).unwrap();
 /// assert_eq!(writer.finish().unwrap(), 5_000);
 /// ```
+///
+/// A buffer that does not fit the flash does not compile (48 bytes, units of 32):
+///
+/// ```compile_fail,E0080
+/// use ota_flash::{StreamWriter, sim::SimFlash};
+///
+/// let mut writer = StreamWriter::<_, 48>::new(SimFlash::<4096, 32>::new(4096));
+/// writer.write(b"x").unwrap();
+/// ```
 #[derive(Debug)]
 pub struct StreamWriter<P, const N: usize> {
     flash: P,
