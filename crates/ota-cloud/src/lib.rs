@@ -1,1 +1,26 @@
-//! Development cloud that speaks the device protocol of Alibaba Cloud IoT OTA.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod digest;
+mod error;
+mod events;
+mod firmware;
+mod http;
+mod jobs;
+mod messages;
+mod mqtt;
+mod products;
+mod server;
+mod signon;
+mod state;
+mod store;
+mod url;
+
+pub use error::{Error, Result};
+pub use events::{Event, EventKind};
+pub use firmware::{Firmware, Method, Mode, Package, Upload};
+pub use jobs::{Job, JobKind, JobSpec, Task};
+pub use products::{Device, Product, Reported};
+pub use server::{Config, Server, TlsFiles};
+pub use state::{Fact, TaskState};
+pub use store::Cloud;

@@ -1,0 +1,263 @@
+//! The running cloud: listeners, threads, configuration.
+
+use crate::mqtt::{self, Hub};
+use crate::url::Signer;
+use crate::{Cloud, Error, Result, http, store};
+use ntex::http::{HttpService, Request};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Data directory.
+    pub data: PathBuf,
+    /// Address of the MQTT server; port 0 takes a free one.
+    pub mqtt: SocketAddr,
+    /// Address of the file server; port 0 takes a free one.
+    pub http: SocketAddr,
+    /// Start of download addresses as devices see them (`http://HOST:PORT`),
+    /// when it is not the file server's own address.
+    pub public_url: Option<String>,
+    /// How long a download address is good.
+    pub url_ttl: Duration,
+    /// Filler added to download addresses, in bytes: those of the real cloud
+    /// have some 800 characters.
+    pub url_pad: usize,
+    /// How often new jobs are looked for.
+    pub poll: Duration,
+    /// Largest firmware taken, in bytes.
+    pub max_firmware: u64,
+    /// Serves both ports with TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+impl Config {
+    /// Serves `data` on free ports of the loopback interface.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            data: data.into(),
+            mqtt: any,
+            http: any,
+            public_url: None,
+            url_ttl: Duration::from_secs(24 * 3600),
+            url_pad: 0,
+            poll: Duration::from_millis(100),
+            max_firmware: store::MAX_FIRMWARE,
+            tls: None,
+        }
+    }
+}
+
+/// Certificate chain and private key, both PEM.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// Certificate chain, the server's own first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// A cloud that serves devices. It stops when dropped.
+///
+/// All operations of [`Cloud`] are available on it.
+#[derive(Debug)]
+pub struct Server {
+    cloud: Cloud,
+    mqtt: SocketAddr,
+    http: SocketAddr,
+    stop: Option<ntex::server::Server>,
+    thread: Option<JoinHandle<()>>,
+    // Released last: until then no other server may take the directory.
+    _lock: std::fs::File,
+}
+
+impl std::ops::Deref for Server {
+    type Target = Cloud;
+    fn deref(&self) -> &Cloud {
+        &self.cloud
+    }
+}
+
+impl Cloud {
+    /// Serves devices until the returned [`Server`] is dropped.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Listen`], [`Error::Tls`], and those of [`Cloud::open`].
+    pub fn start(config: Config) -> Result<Server> {
+        Server::start(config)
+    }
+}
+
+impl Server {
+    fn start(config: Config) -> Result<Self> {
+        let mut cloud = Cloud::open(&config.data)?;
+        cloud.max_firmware = config.max_firmware;
+        let lock = store::lock(cloud.dir())?.ok_or_else(|| Error::InUse(config.data.clone()))?;
+        cloud.all_offline()?;
+        let (mqtt, mqtt_addr) = listen(config.mqtt)?;
+        let (http, http_addr) = listen(config.http)?;
+        let base_url = config.public_url.clone().unwrap_or_else(|| {
+            let host = reachable(http_addr.ip());
+            format!("http://{}", SocketAddr::new(host, http_addr.port()))
+        });
+        let shared = Shared {
+            signer: Signer::new(&cloud.meta("url_key")?.unwrap_or_default()),
+            cloud: cloud.clone(),
+            base_url: base_url.trim_end_matches('/').into(),
+            config,
+        };
+        let (tx, rx) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("ota-cloud".into())
+            .spawn(move || run(shared, mqtt, http, &tx))
+            .map_err(Error::io(cloud.dir()))?;
+        let started = rx
+            .recv()
+            .unwrap_or_else(|_| Err(std::io::Error::other("the server's thread ended at once")));
+        let stop = started.map_err(|source| Error::Listen {
+            addr: mqtt_addr,
+            source,
+        })?;
+        Ok(Self {
+            cloud,
+            mqtt: mqtt_addr,
+            http: http_addr,
+            stop: Some(stop),
+            thread: Some(thread),
+            _lock: lock,
+        })
+    }
+
+    /// Where devices sign on.
+    pub fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    /// Where files are served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// The operator's side; it goes on working after the server has stopped.
+    pub fn cloud(&self) -> &Cloud {
+        &self.cloud
+    }
+
+    /// Stops serving and closes all connections.
+    pub fn stop(self) {}
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(server) = self.stop.take() {
+            drop(server.stop(false));
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = self.cloud.all_offline();
+    }
+}
+
+/// What the worker needs to set itself up.
+#[derive(Clone)]
+struct Shared {
+    cloud: Cloud,
+    signer: Signer,
+    base_url: String,
+    config: Config,
+}
+
+fn run(
+    shared: Shared,
+    mqtt: TcpListener,
+    http: TcpListener,
+    started: &mpsc::Sender<std::io::Result<ntex::server::Server>>,
+) {
+    let started = started.clone();
+    ntex::rt::System::new("ota-cloud", ntex::rt::DefaultRuntime).block_on(async move {
+        match serve(shared, mqtt, http) {
+            Ok(server) => {
+                let _ = started.send(Ok(server.clone()));
+                let _ = server.await;
+            }
+            Err(e) => {
+                let _ = started.send(Err(e));
+            }
+        }
+    });
+}
+
+fn serve(
+    shared: Shared,
+    mqtt: TcpListener,
+    http: TcpListener,
+) -> std::io::Result<ntex::server::Server> {
+    let files = shared.clone();
+    Ok(ntex::server::build()
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(ntex::time::Seconds(1))
+        .listen("mqtt", mqtt, async move |_| {
+            let hub = Hub::new(
+                shared.cloud.clone(),
+                shared.signer.clone(),
+                shared.base_url.clone(),
+                shared.config.url_ttl,
+                shared.config.url_pad,
+            );
+            ntex::rt::spawn(poll(std::rc::Rc::downgrade(&hub), shared.config.poll));
+            mqtt::service(&hub)
+        })?
+        .config(
+            "mqtt",
+            ntex::SharedCfg::new("mqtt")
+                .add(ntex_mqtt::MqttServiceConfig::new().set_max_size(mqtt::MAX_PACKET)),
+        )
+        .listen("http", http, async move |_| {
+            let files = files.clone();
+            HttpService::new(move |req: Request| {
+                let resp = http::serve(&files.cloud, &files.signer, &req);
+                async move { Ok::<_, std::io::Error>(resp) }
+            })
+        })?
+        .run())
+}
+
+/// Looks for upgrades to push: jobs are started by other processes too.
+async fn poll(hub: std::rc::Weak<Hub>, every: Duration) {
+    loop {
+        ntex::time::sleep(every).await;
+        let Some(hub) = hub.upgrade() else { return };
+        if let Err(e) = hub.push_due() {
+            log::error!("{e:?}");
+        }
+    }
+}
+
+fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let fail = |source| Error::Listen { addr, source };
+    let listener = TcpListener::bind(addr).map_err(fail)?;
+    listener.set_nonblocking(true).map_err(fail)?;
+    let addr = listener.local_addr().map_err(fail)?;
+    Ok((listener, addr))
+}
+
+/// The address other machines reach this one by, when `ip` stands for all of them.
+fn reachable(ip: IpAddr) -> IpAddr {
+    if !ip.is_unspecified() {
+        return ip;
+    }
+    // No packet is sent: connecting a datagram socket only looks up the route.
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|s| {
+            s.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+            s.local_addr()
+        })
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |a| a.ip())
+}
