@@ -305,7 +305,7 @@ proptest! {
         fill in any::<u8>(),
     ) {
         let cell = flash();
-        let pattern: Vec<u8> = (0..0x10000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let pattern: Vec<u8> = (0..0x10000u32).map(|i| ((i * 7) >> 3) as u8).collect();
         cell.borrow_mut().load(0, &pattern);
         let app = TABLE.open(&cell, PartitionId::Application).unwrap();
         let Ok(mut view) = app.window(base * 0x1000, sectors * 0x1000) else {

@@ -41,7 +41,7 @@ fn round_trip<const S: usize, const U: usize, const N: usize>(
         rest = &rest[take..];
         prop_assert_eq!(writer.position() as usize, bytes.len() - rest.len());
         prop_assert!(writer.position() - writer.durable() < N as u32);
-        if take % 3 == 0 {
+        if take.is_multiple_of(3) {
             writer.flush().unwrap();
             prop_assert!(writer.position() - writer.durable() < U as u32);
         }
@@ -284,19 +284,19 @@ fn flash_that_does_not_take_is_noticed_where_it_happened() {
     );
 
     // Errors of the flash keep their place and kind.
-    type Kind = WriteErrorKind<SimError>;
-    let cases: [(Fault, fn(SimError) -> Kind, u32); 3] = [
-        (Fault::EraseFails, WriteErrorKind::Erase, 256),
-        (Fault::ProgramFails, WriteErrorKind::Program, 256),
-        (Fault::ReadFails, WriteErrorKind::Read, 256),
-    ];
-    for (fault, kind, at) in cases {
+    let at = 256;
+    let cause = SimError::Fault { offset: at };
+    for (fault, kind) in [
+        (Fault::EraseFails, WriteErrorKind::Erase(cause)),
+        (Fault::ProgramFails, WriteErrorKind::Program(cause)),
+        (Fault::ReadFails, WriteErrorKind::Read(cause)),
+    ] {
         let mut flash = used::<256, 32>(4);
         flash.add_fault(at, fault);
         let mut writer = StreamWriter::<_, 64>::new(&mut flash);
         let e = writer.write(&bytes).unwrap_err();
         assert_eq!(e.offset, at);
-        assert_eq!(e.kind, kind(SimError::Fault { offset: at }));
+        assert_eq!(e.kind, kind);
         assert_eq!(writer.durable(), 256);
     }
 }

@@ -568,7 +568,9 @@ impl<const SECTOR: usize, const UNIT: usize> ReadNorFlash for SimFlash<SECTOR, U
         self.stats.read_bytes += bytes.len() as u64;
         let mut at = offset as usize;
         let end = at + bytes.len();
-        self.stats.read_units += (end.div_ceil(UNIT) - at / UNIT) as u64;
+        if end > at {
+            self.stats.read_units += (end.div_ceil(UNIT) - at / UNIT) as u64;
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             let take = rest.len().min(SECTOR - at % SECTOR);
