@@ -2,7 +2,14 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
+pub mod backoff;
 pub mod http;
 pub mod json;
 pub mod messages;
+pub mod mqtt;
 pub mod session;
+pub mod signon;
+pub mod topics;
