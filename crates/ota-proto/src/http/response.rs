@@ -104,6 +104,8 @@ pub struct Head {
     pub status: u16,
     /// False if the server ignored the range (200): the body runs to the end of the file.
     pub ranged: bool,
+    /// Bytes that will be given out. A server may send fewer than were asked for: ask on.
+    pub len: u32,
     /// To be given to the next [`Response::new`] of the same file.
     pub validator: Option<Validator>,
 }
@@ -136,6 +138,11 @@ enum Field {
     LastModified,
     Location,
     Other,
+}
+
+/// Characters of a field name.
+fn token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 const FIELDS: [(&[u8], Field); 9] = [
@@ -314,7 +321,11 @@ impl Response {
                 State::Fixed(n) | State::Chunk(n) => {
                     usize::try_from(n).unwrap_or(usize::MAX).min(rest.len())
                 }
-                State::UntilClose => rest.len(),
+                // What is asked for ends the body here; a longer file is the digest's to notice.
+                State::UntilClose => {
+                    let wanted = u64::from(self.skip) + u64::from(self.left);
+                    usize::try_from(wanted).unwrap_or(usize::MAX).min(rest.len())
+                }
                 _ => {
                     used += 1;
                     if let Some(head) = self.byte(byte, location)? {
@@ -413,7 +424,7 @@ impl Response {
                 self.state = State::Value(field);
             }
             // A blank in a name is either line folding or an attempt at smuggling.
-            State::Name if byte.is_ascii_graphic() => self.collect(byte),
+            State::Name if token(byte) => self.collect(byte),
             State::Value(field) => self.value_byte(field, byte, location)?,
             State::ChunkSize => match byte {
                 b';' | b' ' | b'\t' if self.chunk_digits > 0 => self.state = State::ChunkExtension,
@@ -612,7 +623,7 @@ impl Response {
         self.close |= self.chunked && self.content_length.is_some();
         self.len = 0;
         self.head_bytes = 0;
-        Ok(Some(Head { status: self.status, ranged, validator }))
+        Ok(Some(Head { status: self.status, ranged, len: self.left, validator }))
     }
 
     fn size_is(&self, found: u64) -> Result<(), HttpError> {
