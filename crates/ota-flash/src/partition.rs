@@ -82,6 +82,66 @@ impl<E: core::fmt::Debug> core::fmt::Display for PartitionError<E> {
 
 impl<E: core::fmt::Debug> core::error::Error for PartitionError<E> {}
 
+/// What a view covers. Not generic, so that its checks exist once in a program.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    id: PartitionId,
+    permissions: Permissions,
+    /// Flash address of the partition.
+    start: u32,
+    /// Offset of this view in the partition.
+    base: u32,
+    len: u32,
+}
+
+/// Why a view refuses, before the flash is asked.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    Read,
+    Write,
+    Bounds,
+    Alignment,
+}
+
+impl View {
+    fn address(&self) -> u32 {
+        self.start.saturating_add(self.base)
+    }
+
+    /// Checks a range and returns the flash address of its first byte.
+    #[inline(never)]
+    fn locate(
+        &self,
+        offset: u32,
+        len: usize,
+        aligned: bool,
+        permission: Permissions,
+    ) -> Result<u32, Refusal> {
+        if !self.permissions.contains(permission) {
+            return Err(if permission == Permissions::READ {
+                Refusal::Read
+            } else {
+                Refusal::Write
+            });
+        }
+        match self.len.checked_sub(offset) {
+            Some(room) if len <= room as usize => {}
+            _ => return Err(Refusal::Bounds),
+        }
+        if !aligned {
+            return Err(Refusal::Alignment);
+        }
+        Ok(self.address().saturating_add(offset))
+    }
+}
+
+/// Whether a range is whole units. `unit` is a constant at every call, so this
+/// costs no division.
+#[inline(always)]
+fn aligned(offset: u32, len: usize, unit: usize) -> bool {
+    (offset as usize).is_multiple_of(unit) && len.is_multiple_of(unit)
+}
+
 /// A bounded view of one partition, or of a window into it.
 ///
 /// Offsets count from the start of the view. Views are small and `Copy`; all
@@ -91,10 +151,7 @@ impl<E: core::fmt::Debug> core::error::Error for PartitionError<E> {}
 #[derive(Debug)]
 pub struct Partition<'a, F> {
     flash: &'a RefCell<F>,
-    entry: PartitionEntry,
-    /// Offset of this view in its partition.
-    base: u32,
-    len: u32,
+    view: View,
 }
 
 impl<F> Clone for Partition<'_, F> {
@@ -106,97 +163,98 @@ impl<F> Clone for Partition<'_, F> {
 impl<F> Copy for Partition<'_, F> {}
 
 impl<'a, F> Partition<'a, F> {
-    pub(crate) fn from_entry(flash: &'a RefCell<F>, entry: PartitionEntry) -> Self {
+    pub(crate) fn from_entry(flash: &'a RefCell<F>, entry: &PartitionEntry) -> Self {
         Self {
             flash,
-            entry,
-            base: 0,
-            len: entry.len,
+            view: View {
+                id: entry.id,
+                permissions: entry.permissions,
+                start: entry.start,
+                base: 0,
+                len: entry.len,
+            },
         }
     }
 
     /// Which partition this is a view of.
     pub fn id(&self) -> PartitionId {
-        self.entry.id
+        self.view.id
     }
 
     /// Flash address of the first byte of this view.
     pub fn address(&self) -> u32 {
-        self.entry.start.saturating_add(self.base)
+        self.view.address()
     }
 
     /// Offset of this view in its partition; 0 unless it is a window.
     pub fn base(&self) -> u32 {
-        self.base
+        self.view.base
     }
 
     /// Length of this view in bytes.
     pub fn len(&self) -> u32 {
-        self.len
+        self.view.len
     }
 
     /// Whether this view has no bytes (only a window can).
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.view.len == 0
     }
 
     /// What may be done through this view.
     pub fn permissions(&self) -> Permissions {
-        self.entry.permissions
+        self.view.permissions
     }
 
     /// The same view, without the right to erase or program.
     #[must_use]
     pub fn read_only(mut self) -> Self {
-        self.entry.permissions = self.entry.permissions.intersection(Permissions::READ);
+        self.view.permissions = self.view.permissions.intersection(Permissions::READ);
         self
     }
 }
 
 impl<'a, F: ErrorType> Partition<'a, F> {
+    #[cold]
+    #[inline(never)]
     fn error(&self, offset: u32, cause: Cause<F::Error>) -> PartitionError<F::Error> {
         PartitionError {
-            partition: self.entry.id,
-            offset: self.base.saturating_add(offset),
+            partition: self.view.id,
+            offset: self.view.base.saturating_add(offset),
             cause,
         }
     }
 
-    /// Checks a range and returns the flash address of its first byte.
-    fn locate(
+    #[cold]
+    #[inline(never)]
+    fn refused(&self, offset: u32, refusal: Refusal) -> PartitionError<F::Error> {
+        let cause = match refusal {
+            Refusal::Read => Cause::ReadDenied,
+            Refusal::Write => Cause::WriteDenied,
+            Refusal::Bounds => Cause::OutOfBounds,
+            Refusal::Alignment => Cause::NotAligned,
+        };
+        self.error(offset, cause)
+    }
+
+    /// Checks a range, then does `operation` at its flash address.
+    fn access(
         &self,
         offset: u32,
         len: usize,
-        align: usize,
+        aligned: bool,
         permission: Permissions,
-    ) -> Result<u32, PartitionError<F::Error>> {
-        if !self.entry.permissions.contains(permission) {
-            let cause = if permission == Permissions::READ {
-                Cause::ReadDenied
-            } else {
-                Cause::WriteDenied
-            };
-            return Err(self.error(offset, cause));
-        }
-        let room = self.len.checked_sub(offset);
-        if room.is_none_or(|room| len > room as usize) {
-            return Err(self.error(offset, Cause::OutOfBounds));
-        }
-        if !(offset as usize).is_multiple_of(align) || !len.is_multiple_of(align) {
-            return Err(self.error(offset, Cause::NotAligned));
-        }
-        Ok(self.address().saturating_add(offset))
-    }
-
-    fn with_flash<R>(
-        &self,
-        offset: u32,
-        operation: impl FnOnce(&mut F) -> Result<R, F::Error>,
-    ) -> Result<R, PartitionError<F::Error>> {
-        match self.flash.try_borrow_mut() {
-            Ok(mut flash) => operation(&mut flash).map_err(|e| self.error(offset, Cause::Flash(e))),
-            Err(_) => Err(self.error(offset, Cause::Busy)),
-        }
+        operation: impl FnOnce(&mut F, u32) -> Result<(), F::Error>,
+    ) -> Result<(), PartitionError<F::Error>> {
+        let at = match self.view.locate(offset, len, aligned, permission) {
+            Ok(at) => at,
+            Err(refusal) => return Err(self.refused(offset, refusal)),
+        };
+        let done = match self.flash.try_borrow_mut() {
+            Ok(mut flash) => operation(&mut flash, at),
+            Err(_) => return Err(self.error(offset, Cause::Busy)),
+        };
+        done.map_err(|e| self.error(offset, Cause::Flash(e)))
     }
 
     /// A window that can only be read; `offset` and `len` need no alignment
@@ -208,7 +266,8 @@ impl<'a, F: ErrorType> Partition<'a, F> {
     where
         F: ReadNorFlash,
     {
-        Ok(self.narrowed(offset, len, F::READ_SIZE)?.read_only())
+        let aligned = aligned(offset, len as usize, F::READ_SIZE);
+        Ok(self.narrowed(offset, len, aligned)?.read_only())
     }
 
     /// A window of `len` bytes from `offset`, whole erase sectors.
@@ -219,7 +278,7 @@ impl<'a, F: ErrorType> Partition<'a, F> {
     where
         F: NorFlash,
     {
-        self.narrowed(offset, len, F::ERASE_SIZE)
+        self.narrowed(offset, len, aligned(offset, len as usize, F::ERASE_SIZE))
     }
 
     /// Two windows: everything before `mid`, and the rest. `mid` lies on a
@@ -232,7 +291,7 @@ impl<'a, F: ErrorType> Partition<'a, F> {
         F: NorFlash,
     {
         let head = self.window(0, mid)?;
-        let tail = self.window(mid, self.len.saturating_sub(mid))?;
+        let tail = self.window(mid, self.view.len.saturating_sub(mid))?;
         Ok((head, tail))
     }
 
@@ -240,15 +299,22 @@ impl<'a, F: ErrorType> Partition<'a, F> {
         &self,
         offset: u32,
         len: u32,
-        align: usize,
+        aligned: bool,
     ) -> Result<Self, PartitionError<F::Error>> {
-        let none = Permissions::READ.intersection(Permissions::WRITE);
-        self.locate(offset, len as usize, align, none)?;
-        Ok(Self {
-            base: self.base.saturating_add(offset),
-            len,
-            ..*self
-        })
+        match self
+            .view
+            .locate(offset, len as usize, aligned, Permissions::NONE)
+        {
+            Ok(_) => Ok(Self {
+                flash: self.flash,
+                view: View {
+                    base: self.view.base.saturating_add(offset),
+                    len,
+                    ..self.view
+                },
+            }),
+            Err(refusal) => Err(self.refused(offset, refusal)),
+        }
     }
 }
 
@@ -260,12 +326,14 @@ impl<F: ReadNorFlash> ReadNorFlash for Partition<'_, F> {
     const READ_SIZE: usize = F::READ_SIZE;
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        let at = self.locate(offset, bytes.len(), F::READ_SIZE, Permissions::READ)?;
-        self.with_flash(offset, |flash| flash.read(at, bytes))
+        let (len, aligned) = (bytes.len(), aligned(offset, bytes.len(), F::READ_SIZE));
+        self.access(offset, len, aligned, Permissions::READ, |flash, at| {
+            flash.read(at, bytes)
+        })
     }
 
     fn capacity(&self) -> usize {
-        self.len as usize
+        self.view.len as usize
     }
 }
 
@@ -277,13 +345,20 @@ impl<F: NorFlash> NorFlash for Partition<'_, F> {
         let Some(len) = to.checked_sub(from) else {
             return Err(self.error(from, Cause::OutOfBounds));
         };
-        let at = self.locate(from, len as usize, F::ERASE_SIZE, Permissions::WRITE)?;
-        let end = at.saturating_add(len);
-        self.with_flash(from, |flash| flash.erase(at, end))
+        let aligned = aligned(from, len as usize, F::ERASE_SIZE);
+        self.access(
+            from,
+            len as usize,
+            aligned,
+            Permissions::WRITE,
+            |flash, at| flash.erase(at, at.saturating_add(len)),
+        )
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
-        let at = self.locate(offset, bytes.len(), F::WRITE_SIZE, Permissions::WRITE)?;
-        self.with_flash(offset, |flash| flash.write(at, bytes))
+        let (len, aligned) = (bytes.len(), aligned(offset, bytes.len(), F::WRITE_SIZE));
+        self.access(offset, len, aligned, Permissions::WRITE, |flash, at| {
+            flash.write(at, bytes)
+        })
     }
 }

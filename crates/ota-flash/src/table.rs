@@ -12,6 +12,8 @@ use crate::partition::{Cause, Partition, PartitionError};
 pub struct Permissions(u8);
 
 impl Permissions {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
     /// May be read.
     pub const READ: Self = Self(1);
     /// May be erased and programmed.
@@ -226,7 +228,7 @@ impl<const N: usize> PartitionTable<N> {
         {
             return Err(error(Cause::Geometry));
         }
-        Ok(Partition::from_entry(flash, entry))
+        Ok(Partition::from_entry(flash, &entry))
     }
 }
 
