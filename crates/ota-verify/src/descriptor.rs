@@ -33,15 +33,21 @@ impl Module {
     /// Checks and copies a name of at most 32 printable ASCII characters
     /// (no blank, `"` or `\`). `default` and the empty text are the same.
     #[must_use]
-    pub fn new(name: &str) -> Option<Self> {
-        if name.is_empty() || name == "default" {
-            return Some(Self::DEFAULT);
-        }
-        let name = Version::new(name).ok()?;
+    pub const fn new(name: &str) -> Option<Self> {
         let mut out = Self::DEFAULT;
-        out.0
-            .get_mut(..name.as_bytes().len())?
-            .copy_from_slice(name.as_bytes());
+        if matches!(name.as_bytes(), b"default") {
+            return Some(out);
+        }
+        let mut rest = name.as_bytes();
+        let mut i = 0;
+        while let [first, tail @ ..] = rest {
+            if i >= TEXT_LEN || !Version::allows(*first) {
+                return None;
+            }
+            out.0[i] = *first;
+            i += 1;
+            rest = tail;
+        }
         Some(out)
     }
 

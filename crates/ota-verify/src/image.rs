@@ -151,20 +151,14 @@ impl ImageVerifier<'_> {
         total: u32,
         buf: &mut [u8],
     ) -> Result<ImageInfo, VerifyError> {
-        let size = match total.checked_sub(TRAILER_LEN) {
-            Some(size) if total <= source.size() => size,
-            _ => return Err(VerifyError::Length(total)),
-        };
         self.policy.check_len(total)?;
-        let trailer = read_trailer(source, size)?;
-        if trailer.size != size {
-            return Err(VerifyError::TrailerSize {
-                found: trailer.size,
-                expected: size,
-            });
-        }
-        let block = read_block(source, size)?;
-        let len = block.map_or(size, |b| size.saturating_sub(b.block_len()));
+        let frame = Frame::read(source, total)?;
+        let Frame {
+            trailer,
+            block,
+            len,
+            ..
+        } = frame;
         let descriptor = self.check_descriptor(source, len)?;
         let signature = match &block {
             Some(block) => self.check_signature(source, len, block)?,
@@ -173,18 +167,13 @@ impl ImageVerifier<'_> {
             }
             None => ImageSignature::None,
         };
-        let (sha256, md5) = digests(source, len, size, buf)?;
-        if block.is_some_and(|b| !b.matches(len, &sha256)) {
-            return Err(VerifyError::SignedDigest);
-        }
-        if !ct_eq(&md5, &trailer.md5) {
-            return Err(VerifyError::Md5);
-        }
+        let sha256 = frame.digests(source, buf)?;
+        let (kind, md5) = (trailer.kind, trailer.md5);
         Ok(ImageInfo {
             len,
             sha256,
             total,
-            kind: trailer.kind,
+            kind,
             md5,
             descriptor,
             signature,
@@ -246,6 +235,74 @@ impl ImageVerifier<'_> {
     }
 }
 
+/// What stands behind an image, and so where it ends.
+pub(crate) struct Frame {
+    pub(crate) trailer: Trailer,
+    block: Option<SignedBlock>,
+    /// Bytes of the image.
+    pub(crate) len: u32,
+    /// Bytes in front of the trailer.
+    pub(crate) size: u32,
+}
+
+impl Frame {
+    /// Reads trailer and signed block of a file of `total` bytes.
+    pub(crate) fn read(source: &mut dyn ReadAt, total: u32) -> Result<Self, VerifyError> {
+        let size = match total.checked_sub(TRAILER_LEN) {
+            Some(size) if total <= source.size() => size,
+            _ => return Err(VerifyError::Length(total)),
+        };
+        let trailer = read_trailer(source, size)?;
+        if trailer.size != size {
+            return Err(VerifyError::TrailerSize {
+                found: trailer.size,
+                expected: size,
+            });
+        }
+        let block = read_block(source, size)?;
+        let len = block.map_or(size, |b| b.image_len);
+        Ok(Self {
+            trailer,
+            block,
+            len,
+            size,
+        })
+    }
+
+    /// Checks SHA-256 of the image and MD5 of all in front of the trailer, each
+    /// byte read once, and returns the SHA-256.
+    pub(crate) fn digests(
+        &self,
+        source: &mut dyn ReadAt,
+        buf: &mut [u8],
+    ) -> Result<[u8; 32], VerifyError> {
+        let (mut sha256, mut md5) = (Sha256::new(), Md5::new());
+        let mut at = 0;
+        while at < self.size {
+            let end = if at < self.len { self.len } else { self.size };
+            let n = buf.len().min((end - at) as usize);
+            let piece = buf
+                .get_mut(..n)
+                .filter(|p| !p.is_empty())
+                .ok_or(VerifyError::Buffer)?;
+            source.read_at(at, piece)?;
+            if at < self.len {
+                sha256.update(piece);
+            }
+            md5.update(piece);
+            at += n as u32;
+        }
+        let sha256 = sha256.finish();
+        if self.block.is_some_and(|b| !b.matches(self.len, &sha256)) {
+            return Err(VerifyError::SignedDigest);
+        }
+        if !ct_eq(&md5.finish(), &self.trailer.md5) {
+            return Err(VerifyError::Md5);
+        }
+        Ok(sha256)
+    }
+}
+
 fn read_trailer(source: &mut dyn ReadAt, offset: u32) -> Result<Trailer, VerifyError> {
     let mut bytes = [0; TRAILER_LEN as usize];
     source.read_at(offset, &mut bytes)?;
@@ -275,32 +332,6 @@ fn read_block(source: &mut dyn ReadAt, end: u32) -> Result<Option<SignedBlock>, 
     } else {
         Err(VerifyError::SignedDigest)
     }
-}
-
-/// SHA-256 of `[0, len)` and MD5 of `[0, size)`, each byte read once.
-fn digests(
-    source: &mut dyn ReadAt,
-    len: u32,
-    size: u32,
-    buf: &mut [u8],
-) -> Result<([u8; 32], [u8; 16]), VerifyError> {
-    let (mut sha256, mut md5) = (Sha256::new(), Md5::new());
-    let mut at = 0;
-    while at < size {
-        let end = if at < len { len } else { size };
-        let n = buf.len().min((end - at) as usize);
-        let piece = buf
-            .get_mut(..n)
-            .filter(|p| !p.is_empty())
-            .ok_or(VerifyError::Buffer)?;
-        source.read_at(at, piece)?;
-        if at < len {
-            sha256.update(piece);
-        }
-        md5.update(piece);
-        at += n as u32;
-    }
-    Ok((sha256.finish(), md5.finish()))
 }
 
 /// Reads the descriptor of the image at the start of `source`; `None` when it

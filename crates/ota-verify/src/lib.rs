@@ -2,10 +2,13 @@
 #![cfg_attr(not(feature = "host"), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "host")]
+pub mod build;
 mod bytes;
 mod coding;
 mod crc;
 mod descriptor;
+mod display;
 mod hash;
 mod image;
 #[cfg(feature = "keys")]

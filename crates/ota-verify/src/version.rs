@@ -59,12 +59,17 @@ impl Version {
             .get_mut(..text.len())
             .ok_or(VersionError::Long(text.len()))?;
         for (index, (to, &from)) in room.iter_mut().zip(text).enumerate() {
-            if !from.is_ascii_graphic() || from == b'"' || from == b'\\' {
+            if !Self::allows(from) {
                 return Err(VersionError::Character(index));
             }
             *to = from;
         }
         Ok(out)
+    }
+
+    /// Whether a version (or module name) may hold this character.
+    pub(crate) const fn allows(c: u8) -> bool {
+        c.is_ascii_graphic() && c != b'"' && c != b'\\'
     }
 
     /// The text as bytes (ASCII).
