@@ -129,7 +129,6 @@ pub struct Client<'b> {
     /// As of the last poll.
     now: u64,
     heard: bool,
-    spoke: bool,
     last_heard: u64,
     last_spoke: u64,
     ping_after: u32,
@@ -172,7 +171,6 @@ impl<'b> Client<'b> {
             state: State::Idle,
             now: 0,
             heard: false,
-            spoke: false,
             last_heard: 0,
             last_spoke: 0,
             ping_after: 0,
@@ -227,7 +225,6 @@ impl<'b> Client<'b> {
         self.skip_ack = 0;
         self.suback_done = 0;
         self.heard = false;
-        self.spoke = false;
         self.answer_due = None;
         self.grace_until = None;
     }
@@ -349,7 +346,8 @@ impl<'b> Client<'b> {
         if count == 0 || self.state == State::Idle {
             return;
         }
-        self.spoke = true;
+        // The time of the last poll: rather a ping too early than one too late.
+        self.last_spoke = self.now;
         let after = |ms: u32| self.now.saturating_add(u64::from(ms));
         let (publish, subscribe) = (after(self.config.repeat_ms), after(self.config.answer_ms));
         self.out.advance(self.state == State::Connected, count, publish, subscribe);
@@ -461,10 +459,6 @@ impl<'b> Client<'b> {
             if self.state == State::Connected {
                 self.answer_due = None;
             }
-        }
-        if self.spoke {
-            self.spoke = false;
-            self.last_spoke = self.now;
         }
         if self.state == State::Closing {
             self.rx_len = 0;

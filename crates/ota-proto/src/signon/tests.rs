@@ -7,13 +7,16 @@ use std::string::{String, ToString};
 const PK: &str = "a1B2c3D4e5F";
 const DN: &str = "dev001";
 const DS: &str = "0123456789abcdef0123456789abcdef";
+#[allow(dead_code)]
 const VECTORS: [(SignMethod, &str); 3] = [
     (SignMethod::HmacMd5, "935b46dafcb8835cef2e06835e305152"),
     (SignMethod::HmacSha1, "86accbfe5449d07ade91baeae95b6bd669ca74b6"),
     (SignMethod::HmacSha256, "88d3ce1423c115e0425395b171e6e5fd1c9c97c349f1584ad2baf32d5d913dca"),
 ];
 /// Captured from the vendor's Python SDK.
+#[allow(dead_code)]
 const PYTHON: &str = "a1TestPK001&dev001|securemode=3,signmethod=hmacsha1,ext=1,_ss=1,lan=Python,_v=1.2.13,timestamp=1795422568|";
+#[allow(dead_code)]
 const PYTHON_PASSWORD: &[u8] = b"e6bb34a7ff39646a4ab5c232c505def62dfc262d";
 
 fn credentials() -> Credentials<'static> {
