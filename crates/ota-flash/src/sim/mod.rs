@@ -8,7 +8,9 @@ mod cut;
 mod file;
 mod nor;
 mod sector;
+mod types;
 
 pub use cut::CutVariant;
 pub use file::{FileFlash, FileFlashError};
-pub use nor::{Fault, FiredCut, Op, OpKind, SimError, SimFlash, Stats};
+pub use nor::SimFlash;
+pub use types::{Fault, FiredCut, Op, OpKind, SimError, Stats};

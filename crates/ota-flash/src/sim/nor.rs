@@ -5,132 +5,12 @@ use std::vec;
 use std::vec::Vec;
 
 use embedded_storage::nor_flash::{
-    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash, check_erase, check_read,
-    check_write,
+    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
 
 use super::cut::{CutVariant, SplitMix};
 use super::sector::{Digest, Sector};
-
-/// The two operations that change flash. Reads are not numbered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OpKind {
-    /// Erase of one sector.
-    Erase,
-    /// Program of one unit.
-    Program,
-}
-
-/// One numbered operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Op {
-    /// Which of the two.
-    pub kind: OpKind,
-    /// Flash address of the sector or unit.
-    pub offset: u32,
-}
-
-/// A power cut that happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FiredCut {
-    /// Number of the operation in hand.
-    pub number: u64,
-    /// The operation in hand.
-    pub op: Op,
-    /// What was left of it.
-    pub variant: CutVariant,
-}
-
-/// Why the simulated flash refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SimError {
-    /// Power is off since a cut: see [`SimFlash::power_on`].
-    PoweredOff,
-    /// Offset or length is not aligned.
-    NotAligned {
-        /// Where.
-        offset: u32,
-    },
-    /// Past the end.
-    OutOfBounds {
-        /// Where.
-        offset: u32,
-    },
-    /// A fault that the test asked for.
-    Fault {
-        /// Where.
-        offset: u32,
-    },
-    /// A unit was programmed twice without an erase, and
-    /// [`SimFlash::refuse_reprogram`] is on.
-    Reprogram {
-        /// Where.
-        offset: u32,
-    },
-}
-
-impl NorFlashError for SimError {
-    fn kind(&self) -> NorFlashErrorKind {
-        match self {
-            Self::NotAligned { .. } => NorFlashErrorKind::NotAligned,
-            Self::OutOfBounds { .. } => NorFlashErrorKind::OutOfBounds,
-            _ => NorFlashErrorKind::Other,
-        }
-    }
-}
-
-impl core::fmt::Display for SimError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::PoweredOff => f.write_str("power is off"),
-            Self::NotAligned { offset } => write!(f, "not aligned (flash {offset:#x})"),
-            Self::OutOfBounds { offset } => write!(f, "past the end (flash {offset:#x})"),
-            Self::Fault { offset } => write!(f, "injected fault (flash {offset:#x})"),
-            Self::Reprogram { offset } => write!(f, "programmed twice (flash {offset:#x})"),
-        }
-    }
-}
-
-impl core::error::Error for SimError {}
-
-/// What has been done to the flash since it was made or
-/// [`SimFlash::reset_stats`] was called.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Sectors erased, interrupted ones included.
-    pub erases: u64,
-    /// Units programmed, interrupted ones included.
-    pub programs: u64,
-    /// Units programmed a second time without a whole erase in between
-    /// (also: programmed into a sector whose erase was interrupted).
-    pub reprograms: u64,
-    /// Address of the latest of those.
-    pub last_reprogram: Option<u32>,
-    /// Read calls.
-    pub reads: u64,
-    /// Program units touched by reads, counted per call.
-    pub read_units: u64,
-    /// Bytes read.
-    pub read_bytes: u64,
-}
-
-/// A defect of one sector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Fault {
-    /// Erases report success and change nothing.
-    EraseIgnored,
-    /// Programs report success and change nothing.
-    ProgramIgnored,
-    /// Erases fail with [`SimError::Fault`] and change nothing.
-    EraseFails,
-    /// Programs fail with [`SimError::Fault`] and change nothing.
-    ProgramFails,
-    /// Reads fail with [`SimError::Fault`].
-    ReadFails,
-}
+use super::types::{Fault, FiredCut, Op, OpKind, SimError, Stats};
 
 /// A NOR flash with erase sectors of `SECTOR` bytes and program units of `UNIT`
 /// bytes (1..=256). Programs only clear bits.
@@ -144,7 +24,10 @@ pub enum Fault {
 /// can fork the flash at every operation.
 #[derive(Debug, Clone)]
 pub struct SimFlash<const SECTOR: usize = 4096, const UNIT: usize = 32> {
-    sectors: Arc<Vec<Arc<Sector>>>,
+    /// Shared in three steps (all, groups, sectors), so that the first change
+    /// after a `clone` copies few pointers.
+    groups: Arc<Vec<Group>>,
+    count: usize,
     ops: u64,
     stats: Stats,
     powered: bool,
@@ -156,6 +39,10 @@ pub struct SimFlash<const SECTOR: usize = 4096, const UNIT: usize = 32> {
     ignored: Vec<u64>,
     trace: Option<Vec<Op>>,
 }
+
+/// [`GROUP`] sectors; fewer in the last group.
+type Group = Arc<Vec<Arc<Sector>>>;
+const GROUP: usize = 16;
 
 /// What is to be done about an operation.
 enum Step {
@@ -191,8 +78,13 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
             "SimFlash: size does not fit 32 bits"
         );
         let blank = Arc::new(Sector::blank(SECTOR, Self::UNITS, 0));
+        let count = size / SECTOR;
+        let groups = (0..count)
+            .step_by(GROUP)
+            .map(|first| Arc::new(vec![blank.clone(); GROUP.min(count - first)]));
         Self {
-            sectors: Arc::new(vec![blank; size / SECTOR]),
+            groups: Arc::new(groups.collect()),
+            count,
             ops: 0,
             stats: Stats::default(),
             powered: true,
@@ -278,16 +170,16 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
     /// numbers go on.
     pub fn reset_stats(&mut self) {
         self.stats = Stats::default();
-        for sector in Arc::make_mut(&mut self.sectors) {
-            if sector.erases != 0 {
-                Arc::make_mut(sector).erases = 0;
+        for index in 0..self.count {
+            if self.sector(index).erases != 0 {
+                self.sector_mut(index).erases = 0;
             }
         }
     }
 
     /// How often a sector was erased.
     pub fn erase_count(&self, sector: usize) -> u32 {
-        self.sectors[sector].erases
+        self.sector(sector).erases
     }
 
     /// The most erased sector of a range of sectors and its count; the first
@@ -300,12 +192,12 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
     /// Programs of the unit at flash address `offset` since its last erase.
     pub fn programs_of_unit(&self, offset: u32) -> u8 {
         let at = offset as usize;
-        self.sectors[at / SECTOR].programs[at % SECTOR / UNIT]
+        self.sector(at / SECTOR).programs[at % SECTOR / UNIT]
     }
 
     /// Number of sectors.
     pub fn sectors(&self) -> usize {
-        self.sectors.len()
+        self.count
     }
 
     // ---- defects -----------------------------------------------------------
@@ -367,7 +259,7 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
         while bytes.len() < len {
             let take = (len - bytes.len()).min(SECTOR - at % SECTOR);
             let from = at % SECTOR;
-            bytes.extend_from_slice(&self.sectors[at / SECTOR].data[from..from + take]);
+            bytes.extend_from_slice(&self.sector(at / SECTOR).data[from..from + take]);
             at += take;
         }
         bytes
@@ -375,23 +267,23 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
 
     /// Unstable bits in the whole flash.
     pub fn unstable_bits(&self) -> usize {
-        self.sectors.iter().map(|s| s.unstable_bits()).sum()
+        (0..self.count).map(|s| self.unstable_bits_in(s)).sum()
     }
 
     /// Unstable bits in one sector.
     pub fn unstable_bits_in(&self, sector: usize) -> usize {
-        self.sectors[sector].unstable_bits()
+        self.sector(sector).unstable_bits()
     }
 
     /// Digest of one sector's bytes, computed once until they change.
     pub fn sector_digest(&self, sector: usize) -> u128 {
-        self.sectors[sector].content_digest()
+        self.sector(sector).content_digest()
     }
 
     /// Digest of the bytes of a range of sectors.
     pub fn digest(&self, sectors: core::ops::Range<usize>) -> u128 {
         let mut d = Digest::new();
-        for sector in &self.sectors[sectors] {
+        for sector in sectors.map(|s| self.sector(s)) {
             d.word(sector.content_digest() as u64);
             d.word((sector.content_digest() >> 64) as u64);
         }
@@ -404,7 +296,7 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
     pub fn state_digest(&self) -> u128 {
         let mut d = Digest::new();
         let mut unstable = false;
-        for sector in self.sectors.iter() {
+        for sector in (0..self.count).map(|s| self.sector(s)) {
             d.word(sector.state_digest() as u64);
             d.word((sector.state_digest() >> 64) as u64);
             unstable |= sector.unstable.is_some();
@@ -425,7 +317,7 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
         let (mut at, end) = (offset as usize, offset as usize + len);
         while at < end {
             let take = (end - at).min(SECTOR - at % SECTOR);
-            let (a, b) = (&self.sectors[at / SECTOR], &other.sectors[at / SECTOR]);
+            let (a, b) = (self.sector(at / SECTOR), other.sector(at / SECTOR));
             let range = at % SECTOR..at % SECTOR + take;
             if !Arc::ptr_eq(a, b) && a.data[range.clone()] != b.data[range] {
                 return false;
@@ -437,8 +329,18 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
 
     // ---- inside ------------------------------------------------------------
 
+    fn sector(&self, index: usize) -> &Arc<Sector> {
+        &self.groups[index / GROUP][index % GROUP]
+    }
+
+    /// The place of a sector, not shared with another flash (the sector may be).
+    fn place(&mut self, index: usize) -> &mut Arc<Sector> {
+        let group = &mut Arc::make_mut(&mut self.groups)[index / GROUP];
+        &mut Arc::make_mut(group)[index % GROUP]
+    }
+
     fn sector_mut(&mut self, index: usize) -> &mut Sector {
-        Arc::make_mut(&mut Arc::make_mut(&mut self.sectors)[index])
+        Arc::make_mut(self.place(index))
     }
 
     fn has_fault(&self, at: usize, fault: Fault) -> bool {
@@ -499,7 +401,7 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
             Step::Tear(CutVariant::Before) => return Err(SimError::PoweredOff),
             Step::Do | Step::Tear(CutVariant::After) => {
                 self.stats.erases += 1;
-                let slot = &mut Arc::make_mut(&mut self.sectors)[index];
+                let slot = self.place(index);
                 match Arc::get_mut(slot) {
                     Some(sector) => sector.erase(),
                     // Shared: a new blank one is cheaper than a copy.
@@ -578,7 +480,8 @@ impl<const SECTOR: usize, const UNIT: usize> ReadNorFlash for SimFlash<SECTOR, U
             if self.has_fault(at, Fault::ReadFails) {
                 return Err(SimError::Fault { offset: at as u32 });
             }
-            self.sectors[at / SECTOR].read(at % SECTOR, now, &mut self.noise);
+            let sector = &self.groups[at / SECTOR / GROUP][at / SECTOR % GROUP];
+            sector.read(at % SECTOR, now, &mut self.noise);
             at += take;
             rest = later;
         }
@@ -586,7 +489,7 @@ impl<const SECTOR: usize, const UNIT: usize> ReadNorFlash for SimFlash<SECTOR, U
     }
 
     fn capacity(&self) -> usize {
-        self.sectors.len() * SECTOR
+        self.count * SECTOR
     }
 }
 
