@@ -1,3 +1,39 @@
-//! Power-cut-safe boot state and update strategies: journal, swap, trial, confirm, revert.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod app;
+mod bugs;
+mod fault;
+mod io;
+mod journal;
+mod start;
+mod state;
+#[cfg(feature = "swap")]
+mod swap;
+mod verify;
+
+pub use app::{AppError, BootState, Request, VerdictGuard};
+pub use bugs::Bug;
+#[cfg(feature = "planted-bugs")]
+pub use bugs::plant;
+pub use fault::{Fault, FaultKind, Part};
+pub use journal::{Journal, ROW};
+pub use start::{Config, Decision, Partitions, RecoveryReason, Slot, start_up};
+pub use state::{
+    CELL, CELLS, FailCode, FailedOffer, Failure, OFFERS, Phase, ResumeIdentity, State, Strategy,
+    VERSION_LEN, VersionText,
+};
+pub use verify::{Image, ImageCheck, Refused, Verify};
+
+/// Called before each flash operation and during long reads.
+///
+/// Feed a watchdog here; the longest time between two calls is that of one
+/// sector erase, or of hashing one buffer.
+pub trait Hooks {
+    /// Something is about to take time.
+    fn tick(&mut self) {}
+}
+
+/// Hooks that do nothing.
+impl Hooks for () {}

@@ -1,0 +1,625 @@
+//! The boot state: what is kept, and where it lies in the state image.
+//!
+//! `docs/journal.md` gives the layout; this file is its only implementation.
+//! The state is a block of [`CELLS`] cells of [`CELL`] bytes, so that a cell is
+//! the payload of one journal record and fields that change together lie in one
+//! cell. A cell of zeros is the default and is not written in snapshots.
+
+/// Bytes of a cell: the payload of one journal record.
+pub const CELL: usize = 20;
+/// Cells of the state image.
+pub const CELLS: usize = 20;
+/// Longest version text the journal keeps, in bytes.
+pub const VERSION_LEN: usize = 40;
+/// Most bits of the changed-sector map. With more sectors a bit stands for a
+/// group of 2, 4, ... sectors.
+pub const MAP_BITS: u32 = 320;
+/// Failed offers that are remembered.
+pub const OFFERS: usize = 4;
+
+/// Where each group of fields starts, in cells.
+pub(crate) mod cell {
+    pub const CORE: u8 = 0;
+    pub const PACKAGE: u8 = 1;
+    pub const MAP: u8 = 2; // 2 cells
+    pub const OLD: u8 = 4; // 2 cells: SHA-256 of the old image
+    pub const NEW: u8 = 6; // 2 cells: SHA-256 of the new image
+    pub const VERSION: u8 = 8; // 2 cells
+    pub const FLOOR: u8 = 10; // 2 cells
+    pub const OFFERS: u8 = 12; // 4 cells
+    pub const RESUME: u8 = 16; // 2 cells: identity
+    pub const OFFSET: u8 = 18; // how far a download got
+    pub const OFFER: u8 = 19; // identity of the offer in hand
+}
+
+/// Bits of the flags byte.
+pub(crate) mod flag {
+    /// The active slot was verified and not touched since.
+    pub const VERDICT: u8 = 1;
+    /// The mailbox holds a request that the journal has; to be erased.
+    pub const MAILBOX: u8 = 2;
+    /// The request came through the mailbox: the new image may be C firmware.
+    pub const C_APP: u8 = 4;
+    /// `Switch`: the second slot is the active one.
+    pub const SECOND: u8 = 8;
+    /// Serial recovery has begun to write the active slot.
+    pub const WRITING: u8 = 16;
+    /// The last failure has not been acknowledged.
+    pub const REPORT: u8 = 32;
+}
+
+/// What the loader is in the middle of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Phase {
+    /// Nothing: the active image is confirmed.
+    Idle = 0,
+    /// An update was asked for; nothing was changed yet.
+    Requested = 1,
+    /// `PatchSwap`, `InPlace`: the stored patch is moved to the end of its slot.
+    Moving = 2,
+    /// `PatchSwap`, `InPlace`: slices are rebuilt.
+    Rebuilding = 3,
+    /// The new image goes into the active slot.
+    Installing = 4,
+    /// The new image is installed and not confirmed.
+    Trial = 5,
+    /// The old image goes back into the active slot.
+    Reverting = 6,
+    /// The active slot holds no image that may run.
+    ActiveInvalid = 7,
+}
+
+impl Phase {
+    /// All phases, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Idle,
+        Self::Requested,
+        Self::Moving,
+        Self::Rebuilding,
+        Self::Installing,
+        Self::Trial,
+        Self::Reverting,
+        Self::ActiveInvalid,
+    ];
+
+    const fn from_raw(raw: u8) -> Option<Self> {
+        Some(match raw {
+            0 => Self::Idle,
+            1 => Self::Requested,
+            2 => Self::Moving,
+            3 => Self::Rebuilding,
+            4 => Self::Installing,
+            5 => Self::Trial,
+            6 => Self::Reverting,
+            7 => Self::ActiveInvalid,
+            _ => return None,
+        })
+    }
+}
+
+/// How an update is installed. The number is what the journal holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Strategy {
+    /// New image into the active slot, old one kept in the update slot.
+    Swap = 1,
+    /// Rebuild from a stored patch in the update slot, then [`Swap`](Self::Swap).
+    PatchSwap = 2,
+    /// Copy over the active slot; no way back.
+    Overwrite = 3,
+    /// Rebuild from a stored patch over the active slot; no way back.
+    InPlace = 4,
+    /// Two executable slots: start the other one.
+    Switch = 5,
+}
+
+impl Strategy {
+    /// All strategies, in the order of their numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Swap,
+        Self::PatchSwap,
+        Self::Overwrite,
+        Self::InPlace,
+        Self::Switch,
+    ];
+
+    const fn from_raw(raw: u8) -> Option<Self> {
+        Some(match raw {
+            1 => Self::Swap,
+            2 => Self::PatchSwap,
+            3 => Self::Overwrite,
+            4 => Self::InPlace,
+            5 => Self::Switch,
+            _ => return None,
+        })
+    }
+
+    /// `swap`, `patch-swap`, `overwrite`, `in-place` or `switch`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Swap => "swap",
+            Self::PatchSwap => "patch-swap",
+            Self::Overwrite => "overwrite",
+            Self::InPlace => "in-place",
+            Self::Switch => "switch",
+        }
+    }
+}
+
+/// Why an update failed or was taken back. The number is what the journal
+/// holds and what a cloud may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum FailCode {
+    /// Written by a newer program.
+    Unknown = 0,
+    /// The image has no descriptor or no trailer where one must be.
+    Format = 1,
+    /// A digest does not match.
+    Digest = 2,
+    /// The signature is missing or wrong.
+    Signature = 3,
+    /// The image is for another module or format.
+    Module = 4,
+    /// The version is below the floor.
+    Version = 5,
+    /// The image does not fit the slot, or is not as long as requested.
+    Size = 6,
+    /// This loader was built without the strategy.
+    Strategy = 7,
+    /// The patch is damaged or does not fit the old image.
+    Patch = 8,
+    /// Patch and rebuilt image do not fit the update slot together.
+    Space = 9,
+    /// The new image was started as often as allowed and never confirmed.
+    NotConfirmed = 10,
+    /// The application asked to go back.
+    AppRevert = 11,
+    /// The image to go back to is damaged; the new one stays.
+    BackupLost = 12,
+    /// The flash did not do what it was told.
+    Flash = 13,
+    /// The request makes no sense.
+    Request = 14,
+}
+
+impl FailCode {
+    /// All codes, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::Unknown,
+        Self::Format,
+        Self::Digest,
+        Self::Signature,
+        Self::Module,
+        Self::Version,
+        Self::Size,
+        Self::Strategy,
+        Self::Patch,
+        Self::Space,
+        Self::NotConfirmed,
+        Self::AppRevert,
+        Self::BackupLost,
+        Self::Flash,
+        Self::Request,
+    ];
+
+    fn from_raw(raw: u8) -> Self {
+        Self::ALL
+            .get(usize::from(raw))
+            .copied()
+            .unwrap_or(Self::Unknown)
+    }
+
+    /// A short text for logs and clouds.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Format => "no descriptor or trailer",
+            Self::Digest => "digest mismatch",
+            Self::Signature => "signature missing or wrong",
+            Self::Module => "image for another module",
+            Self::Version => "version below the floor",
+            Self::Size => "image size",
+            Self::Strategy => "strategy not in this loader",
+            Self::Patch => "patch does not apply",
+            Self::Space => "patch and image do not fit the slot",
+            Self::NotConfirmed => "never confirmed, reverted",
+            Self::AppRevert => "reverted at the application's request",
+            Self::BackupLost => "cannot revert, backup damaged",
+            Self::Flash => "flash failed",
+            Self::Request => "bad request",
+        }
+    }
+}
+
+/// Why the last update failed or was taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// What the loader was doing.
+    pub phase: Phase,
+    /// What went wrong.
+    pub code: FailCode,
+    /// Byte offset in the slot or patch where it went wrong, 0 when it has none.
+    pub offset: u32,
+}
+
+/// An offer that failed, as it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedOffer {
+    /// First 16 bytes of the package digest.
+    pub digest: [u8; 16],
+    /// How often it failed.
+    pub count: u8,
+    /// It must not be tried again.
+    pub permanent: bool,
+}
+
+/// Identity of a download that can be resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResumeIdentity {
+    /// Digest method, as the caller numbers it (not 0).
+    pub method: u8,
+    /// Length of the package in bytes.
+    pub size: u32,
+    /// Digest of the package; 16-byte digests are padded with zeros.
+    pub digest: [u8; 32],
+}
+
+/// A version text of at most [`VERSION_LEN`] bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct VersionText([u8; VERSION_LEN]);
+
+impl VersionText {
+    /// No version.
+    pub const NONE: Self = Self([0; VERSION_LEN]);
+
+    /// Takes `text`; `None` when it is longer than [`VERSION_LEN`] or holds a NUL.
+    pub fn new(text: &[u8]) -> Option<Self> {
+        let mut out = Self::NONE;
+        if text.contains(&0) {
+            return None;
+        }
+        out.0.get_mut(..text.len())?.copy_from_slice(text);
+        Some(out)
+    }
+
+    /// The text without padding.
+    pub fn as_bytes(&self) -> &[u8] {
+        let len = self.0.iter().position(|&b| b == 0).unwrap_or(VERSION_LEN);
+        self.0.get(..len).unwrap_or(&[])
+    }
+
+    /// No version is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.first() == Some(&0)
+    }
+}
+
+impl core::fmt::Debug for VersionText {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "{:?}",
+            core::str::from_utf8(self.as_bytes()).unwrap_or("(not text)")
+        )
+    }
+}
+
+/// The state image. Accessors know the layout; nobody else does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    pub(crate) cells: [[u8; CELL]; CELLS],
+}
+
+macro_rules! field_u8 {
+    ($get:ident, $set:ident, $cell:expr, $at:expr) => {
+        pub(crate) const fn $get(&self) -> u8 {
+            self.cells[$cell as usize][$at]
+        }
+        pub(crate) const fn $set(&mut self, v: u8) {
+            self.cells[$cell as usize][$at] = v;
+        }
+    };
+}
+macro_rules! field_u16 {
+    ($get:ident, $set:ident, $cell:expr, $at:expr) => {
+        pub(crate) const fn $get(&self) -> u16 {
+            let c = &self.cells[$cell as usize];
+            u16::from_le_bytes([c[$at], c[$at + 1]])
+        }
+        pub(crate) const fn $set(&mut self, v: u16) {
+            let v = v.to_le_bytes();
+            self.cells[$cell as usize][$at] = v[0];
+            self.cells[$cell as usize][$at + 1] = v[1];
+        }
+    };
+}
+macro_rules! field_u32 {
+    ($get:ident, $set:ident, $cell:expr, $at:expr) => {
+        pub(crate) const fn $get(&self) -> u32 {
+            let c = &self.cells[$cell as usize];
+            u32::from_le_bytes([c[$at], c[$at + 1], c[$at + 2], c[$at + 3]])
+        }
+        pub(crate) const fn $set(&mut self, v: u32) {
+            let v = v.to_le_bytes();
+            self.cells[$cell as usize][$at] = v[0];
+            self.cells[$cell as usize][$at + 1] = v[1];
+            self.cells[$cell as usize][$at + 2] = v[2];
+            self.cells[$cell as usize][$at + 3] = v[3];
+        }
+    };
+}
+
+#[allow(dead_code)] // Some fields belong to strategies that are switched off.
+impl State {
+    /// A state of zeros: idle, nothing known.
+    pub const fn new() -> Self {
+        Self {
+            cells: [[0; CELL]; CELLS],
+        }
+    }
+
+    field_u8!(raw_phase, set_raw_phase, cell::CORE, 0);
+    field_u8!(raw_strategy, set_raw_strategy, cell::CORE, 1);
+    field_u8!(flags, set_flags, cell::CORE, 2);
+    field_u8!(started, set_started, cell::CORE, 3);
+    field_u8!(tries, set_tries, cell::CORE, 4);
+    field_u8!(fail_phase, set_fail_phase, cell::CORE, 5);
+    field_u8!(fail_code, set_fail_code, cell::CORE, 6);
+    field_u16!(progress, set_progress, cell::CORE, 8);
+    field_u32!(fail_offset, set_fail_offset, cell::CORE, 12);
+    field_u32!(image_len, set_image_len, cell::CORE, 16);
+    field_u32!(package_len, set_package_len, cell::PACKAGE, 0);
+    field_u32!(package_at, set_package_at, cell::PACKAGE, 4);
+    field_u32!(slice_len, set_slice_len, cell::PACKAGE, 8);
+    field_u32!(old_len, set_old_len, cell::PACKAGE, 12);
+    field_u32!(resume_size, set_resume_size, cell::RESUME, 0);
+    field_u8!(resume_method, set_resume_method, cell::RESUME, 4);
+    field_u32!(raw_resume_offset, set_raw_resume_offset, cell::OFFSET, 0);
+
+    pub(crate) fn has(&self, flag: u8) -> bool {
+        self.flags() & flag != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: u8, on: bool) {
+        let rest = self.flags() & !flag;
+        self.set_flags(if on { rest | flag } else { rest });
+    }
+
+    /// What the loader is in the middle of; `None` for a phase that this
+    /// version does not know.
+    pub fn phase(&self) -> Option<Phase> {
+        Phase::from_raw(self.raw_phase())
+    }
+
+    pub(crate) fn set_phase(&mut self, phase: Phase) {
+        self.set_raw_phase(phase as u8);
+        self.set_progress(0);
+    }
+
+    /// The strategy of the update in hand.
+    pub fn strategy(&self) -> Option<Strategy> {
+        Strategy::from_raw(self.raw_strategy())
+    }
+
+    pub(crate) fn set_failure(&mut self, failure: Failure) {
+        self.set_fail_phase(failure.phase as u8);
+        self.set_fail_code(failure.code as u8);
+        self.set_fail_offset(failure.offset);
+        self.set(flag::REPORT, true);
+    }
+
+    /// Why the last update failed, until it is acknowledged.
+    pub fn failure(&self) -> Option<Failure> {
+        self.has(flag::REPORT).then(|| Failure {
+            phase: Phase::from_raw(self.fail_phase()).unwrap_or(Phase::Idle),
+            code: FailCode::from_raw(self.fail_code()),
+            offset: self.fail_offset(),
+        })
+    }
+
+    /// Two cells in a row as 40 bytes.
+    fn pair(&self, first: u8) -> [u8; 2 * CELL] {
+        let mut out = [0; 2 * CELL];
+        for (to, from) in out
+            .chunks_exact_mut(CELL)
+            .zip(self.cells.iter().skip(first.into()))
+        {
+            to.copy_from_slice(from);
+        }
+        out
+    }
+
+    fn set_pair(&mut self, first: u8, bytes: &[u8; 2 * CELL]) {
+        for (to, from) in self
+            .cells
+            .iter_mut()
+            .skip(first.into())
+            .zip(bytes.chunks_exact(CELL))
+        {
+            to.copy_from_slice(from);
+        }
+    }
+
+    fn digest(&self, first: u8) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(&self.pair(first)[..32]);
+        out
+    }
+
+    fn set_digest(&mut self, first: u8, digest: &[u8; 32]) {
+        let mut pair = [0; 2 * CELL];
+        pair[..32].copy_from_slice(digest);
+        self.set_pair(first, &pair);
+    }
+
+    /// SHA-256 of what the active slot held before the update in hand.
+    pub fn old_sha256(&self) -> [u8; 32] {
+        self.digest(cell::OLD)
+    }
+
+    pub(crate) fn set_old_sha256(&mut self, digest: &[u8; 32]) {
+        self.set_digest(cell::OLD, digest);
+    }
+
+    /// SHA-256 of the image in hand; zeros when the request did not say.
+    pub fn new_sha256(&self) -> [u8; 32] {
+        self.digest(cell::NEW)
+    }
+
+    pub(crate) fn set_new_sha256(&mut self, digest: &[u8; 32]) {
+        self.set_digest(cell::NEW, digest);
+    }
+
+    /// Version of the image in hand.
+    pub fn version(&self) -> VersionText {
+        VersionText(self.pair(cell::VERSION))
+    }
+
+    pub(crate) fn set_version(&mut self, v: &VersionText) {
+        self.set_pair(cell::VERSION, &v.0);
+    }
+
+    /// Lowest version that may be installed.
+    pub fn floor(&self) -> VersionText {
+        VersionText(self.pair(cell::FLOOR))
+    }
+
+    pub(crate) fn set_floor(&mut self, v: &VersionText) {
+        self.set_pair(cell::FLOOR, &v.0);
+    }
+
+    pub(crate) fn map_bit(&self, bit: u32) -> bool {
+        let byte = (bit / 8) as usize;
+        let (row, at) = if byte < CELL {
+            (0, byte)
+        } else {
+            (1, byte - CELL)
+        };
+        self.cells
+            .get(usize::from(cell::MAP) + row)
+            .and_then(|c| c.get(at))
+            .is_some_and(|b| b & (1 << (bit % 8)) != 0)
+    }
+
+    pub(crate) fn set_map_bit(&mut self, bit: u32) {
+        let byte = (bit / 8) as usize;
+        let (row, at) = if byte < CELL {
+            (0, byte)
+        } else {
+            (1, byte - CELL)
+        };
+        if let Some(b) = self
+            .cells
+            .get_mut(usize::from(cell::MAP) + row)
+            .and_then(|c| c.get_mut(at))
+        {
+            *b |= 1 << (bit % 8);
+        }
+    }
+
+    pub(crate) fn clear_cells(&mut self, first: u8, count: u8) {
+        for c in self.cells.iter_mut().skip(first.into()).take(count.into()) {
+            *c = [0; CELL];
+        }
+    }
+
+    /// Forgets the update in hand; floor, failure and failed offers stay.
+    pub(crate) fn forget_update(&mut self) {
+        self.set_raw_strategy(0);
+        self.set_started(0);
+        self.set_image_len(0);
+        self.set(flag::MAILBOX | flag::C_APP | flag::WRITING, false);
+        self.clear_cells(cell::PACKAGE, cell::VERSION - cell::PACKAGE);
+    }
+
+    /// First 16 bytes of the digest of the offer in hand.
+    pub fn offer(&self) -> [u8; 16] {
+        let mut out = [0; 16];
+        out.copy_from_slice(&self.cells[cell::OFFER as usize][..16]);
+        out
+    }
+
+    pub(crate) fn set_offer(&mut self, digest: &[u8; 16]) {
+        self.cells[cell::OFFER as usize][..16].copy_from_slice(digest);
+    }
+
+    /// The download that can be resumed.
+    pub fn resume(&self) -> Option<ResumeIdentity> {
+        if self.resume_method() == 0 {
+            return None;
+        }
+        let pair = self.pair(cell::RESUME);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(&pair[8..40]);
+        Some(ResumeIdentity {
+            method: self.resume_method(),
+            size: self.resume_size(),
+            digest,
+        })
+    }
+
+    pub(crate) fn set_resume(&mut self, id: &ResumeIdentity) {
+        let mut pair = [0; 2 * CELL];
+        pair[8..40].copy_from_slice(&id.digest);
+        self.set_pair(cell::RESUME, &pair);
+        self.set_resume_size(id.size);
+        self.set_resume_method(id.method);
+    }
+
+    /// Bytes of the resumable download that are in the slot.
+    pub fn resume_offset(&self) -> u32 {
+        self.raw_resume_offset()
+    }
+
+    /// The failed offers, newest first.
+    pub fn failed_offers(&self) -> impl Iterator<Item = FailedOffer> + '_ {
+        self.cells
+            .iter()
+            .skip(cell::OFFERS.into())
+            .take(OFFERS)
+            .filter(|c| c[16] != 0)
+            .map(|c| {
+                let mut digest = [0; 16];
+                digest.copy_from_slice(&c[..16]);
+                FailedOffer {
+                    digest,
+                    count: c[16],
+                    permanent: c[17] != 0,
+                }
+            })
+    }
+
+    /// Counts a failure of the offer with this digest and puts it in front.
+    pub(crate) fn remember_offer(&mut self, digest: &[u8; 16], permanent: bool, after: u8) {
+        let base = usize::from(cell::OFFERS);
+        let found = self
+            .cells
+            .iter()
+            .skip(base)
+            .take(OFFERS)
+            .position(|c| c[16] != 0 && c[..16] == *digest);
+        let mut entry = [0; CELL];
+        entry[..16].copy_from_slice(digest);
+        if let Some(c) = found.and_then(|i| self.cells.get(base + i)) {
+            entry = *c;
+        }
+        entry[16] = entry[16].saturating_add(1);
+        if permanent || entry[16] >= after {
+            entry[17] = 1;
+        }
+        let end = base + found.unwrap_or(OFFERS - 1);
+        if let Some(cells) = self.cells.get_mut(base..=end) {
+            cells.rotate_right(1);
+            cells[0] = entry;
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
