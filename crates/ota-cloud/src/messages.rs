@@ -137,7 +137,7 @@ mod tests {
         // uOTA's payload ends in NUL; ids are numbers or texts.
         let m = params("{\"id\":0,\"params\":{\"version\":\"app-1.0.0-20181225.1200\"}}\0");
         assert_eq!(m.version(), Ok("app-1.0.0-20181225.1200"));
-        assert_eq!((m.module(), m.id), ("default", json!(0)));
+        assert_eq!((m.module(), &m.id), ("default", &json!(0)));
         let m = params(r#"{"id": 1,"params": {"version":"2.0.0","module": "wifi"}}"#);
         assert_eq!((m.version(), m.module()), (Ok("2.0.0"), "wifi"));
         let m = params(r#"{"id":"7","params":{"version":"1"}}"#);

@@ -5,10 +5,11 @@ use crate::messages::{self, Message, Offer};
 use crate::signon;
 use crate::store::now_ms;
 use crate::url::Signer;
-use crate::{Cloud, EventKind};
+use crate::{Cloud, Config, EventKind};
 use ntex::service::{ServiceFactory, fn_factory_with_config, fn_service};
 use ntex::util::{Bytes, Ready};
 use ntex_mqtt::v3::{self, Control, ControlAck, CtlFrame, CtlReason, Handshake, HandshakeAck};
+use ota_proto::topics::Topic;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -17,19 +18,18 @@ use std::time::{Duration, Instant};
 
 /// Keep-alive the cloud allows, in seconds.
 const KEEP_ALIVE: std::ops::RangeInclusive<u16> = 30..=1200;
-/// A device that does not inform its version is sent its upgrade all the same, after this.
-const INFORM_GRACE: Duration = Duration::from_secs(3);
 /// Largest message a device may send.
 pub(crate) const MAX_PACKET: u32 = 128 * 1024;
 
 /// Everything the connections share.
 pub(crate) struct Hub {
-    pub cloud: Cloud,
-    pub signer: Signer,
+    cloud: Cloud,
+    signer: Signer,
     /// Start of download addresses: `http://HOST:PORT`.
-    pub base_url: String,
-    pub url_ttl: Duration,
-    pub url_pad: usize,
+    base_url: String,
+    url_ttl: Duration,
+    url_pad: usize,
+    inform_grace: Duration,
     conns: RefCell<HashMap<(String, String), Rc<Conn>>>,
     next: Cell<u64>,
 }
@@ -52,8 +52,8 @@ impl Conn {
         (&self.pk, &self.dn)
     }
 
-    fn wants_push(&self) -> bool {
-        self.informed.get() || self.since.elapsed() >= INFORM_GRACE
+    fn wants_push(&self, grace: Duration) -> bool {
+        self.informed.get() || self.since.elapsed() >= grace
     }
 }
 
@@ -70,19 +70,14 @@ impl<E: std::error::Error> From<E> for Fault {
 type Session = v3::Session<Rc<Conn>>;
 
 impl Hub {
-    pub(crate) fn new(
-        cloud: Cloud,
-        signer: Signer,
-        base_url: String,
-        url_ttl: Duration,
-        url_pad: usize,
-    ) -> Rc<Self> {
+    pub(crate) fn new(cloud: Cloud, signer: Signer, base_url: String, config: &Config) -> Rc<Self> {
         Rc::new(Self {
             cloud,
             signer,
             base_url,
-            url_ttl,
-            url_pad,
+            url_ttl: config.url_ttl,
+            url_pad: config.url_pad,
+            inform_grace: config.inform_grace,
             conns: RefCell::default(),
             next: Cell::new(1),
         })
@@ -100,15 +95,15 @@ impl Hub {
         let packet = hs.packet();
         let user = packet.username.as_deref().unwrap_or("");
         let password = packet.password.as_deref().unwrap_or_default();
-        let (dn, pk) = user.split_once('&').unwrap_or((user, ""));
-        let (dn, pk) = (dn.to_string(), pk.to_string());
+        let (pk, dn) = signon::claimed(user);
+        let (pk, dn) = (pk.to_string(), dn.to_string());
         let secret = self.cloud.secret(&pk, &dn)?;
         let checked = signon::check(&packet.client_id, user, password, secret.as_deref());
         if let Err(refusal) = checked {
-            self.note(EventKind::Refused, (&pk, &dn), refusal.text())?;
+            self.note(EventKind::Refused, (&pk, &dn), &refusal.to_string())?;
             return Ok(match refusal {
                 signon::Refusal::BadPassword(_) => hs.bad_username_or_pwd(),
-                signon::Refusal::NotAuthorized(_) => hs.not_authorized(),
+                signon::Refusal::NotAuthorized => hs.not_authorized(),
             });
         }
         if !KEEP_ALIVE.contains(&packet.keep_alive) {
@@ -167,10 +162,10 @@ impl Hub {
         topic: &str,
         payload: &[u8],
     ) -> Result<(), Fault> {
-        let result = match Topic::parse(topic, &conn.pk, &conn.dn) {
-            None => Err(format!("not a topic of this device: {topic}")),
-            Some(Topic::Other) => return Ok(()),
+        let result = match Topic::of_device(topic, &conn.pk, &conn.dn) {
             Some(topic) => Message::parse(payload).map(|m| (topic, m)),
+            None if is_own(topic, &conn.pk, &conn.dn) => return Ok(()),
+            None => Err(format!("not a topic of this device: {topic}")),
         };
         let handled = match result {
             Ok((topic, message)) => self.handle(conn, topic, &message)?,
@@ -205,14 +200,16 @@ impl Hub {
                 Err(why) => return Ok(Err(why)),
             },
             Topic::FirmwareGet => {
-                let to = format!("/sys/{}/{}/thing/ota/firmware/get_reply", conn.pk, conn.dn);
+                let to = Topic::FirmwareGetReply;
                 self.answer(conn, module, &message.id, to, messages::get_reply)?;
             }
             Topic::Request => {
-                let to = format!("/ota/device/request/{}/{}", conn.pk, conn.dn);
+                let to = Topic::Request;
                 self.answer(conn, module, &message.id, to, messages::upgrade)?;
             }
-            Topic::Other => {}
+            Topic::Upgrade | Topic::FirmwareGetReply => {
+                return Ok(Err("a topic that only the cloud writes to".into()));
+            }
         }
         Ok(Ok(()))
     }
@@ -223,7 +220,7 @@ impl Hub {
         conn: &Rc<Conn>,
         module: &str,
         id: &Value,
-        topic: String,
+        topic: Topic,
         write: fn(&Value, Option<&Offer<'_>>) -> String,
     ) -> Result<(), Fault> {
         let task = self.cloud.open_task(&conn.pk, &conn.dn, module)?;
@@ -247,14 +244,14 @@ impl Hub {
         for task in self.cloud.due_tasks()? {
             let key = (task.pk.clone(), task.dn.clone());
             let conn = self.conns.borrow().get(&key).cloned();
-            let Some(conn) = conn.filter(|c| c.wants_push() && c.sink.is_open()) else {
+            let Some(conn) = conn.filter(|c| c.wants_push(self.inform_grace) && c.sink.is_open())
+            else {
                 continue;
             };
             if conn.in_flight.borrow_mut().insert(task.id) {
                 let id = Value::from(self.number());
-                let topic = format!("/ota/device/upgrade/{}/{}", task.pk, task.dn);
                 let payload = self.offer(&task, |o| messages::upgrade(&id, Some(o)))?;
-                self.send(&conn, topic, payload, Some(task));
+                self.send(&conn, Topic::Upgrade, payload, Some(task));
             }
         }
         Ok(())
@@ -279,11 +276,14 @@ impl Hub {
     }
 
     /// Sends with QoS 1. The acknowledgement makes `task` notified.
-    fn send(self: &Rc<Self>, conn: &Rc<Conn>, topic: String, payload: String, task: Option<Task>) {
+    fn send(self: &Rc<Self>, conn: &Rc<Conn>, topic: Topic, payload: String, task: Option<Task>) {
         let (hub, conn) = (self.clone(), conn.clone());
+        let Ok(name) = topic.name(&conn.pk, &conn.dn) else {
+            return log::error!("{}/{} cannot stand in a topic", conn.pk, conn.dn);
+        };
         let sent = conn
             .sink
-            .publish(topic)
+            .publish(name.as_str())
             .send_at_least_once(Bytes::from(payload));
         ntex::rt::spawn(async move {
             let done = sent.await;
@@ -303,36 +303,10 @@ impl Hub {
     }
 }
 
-/// What a device may publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Topic {
-    Inform,
-    Progress,
-    Request,
-    FirmwareGet,
-    /// The device's own, but of no concern to updates.
-    Other,
-}
-
-impl Topic {
-    fn parse(topic: &str, pk: &str, dn: &str) -> Option<Self> {
-        let own = format!("/{pk}/{dn}");
-        if let Some(rest) = topic.strip_prefix("/ota/device/") {
-            return match rest.strip_suffix(&own)? {
-                "inform" => Some(Self::Inform),
-                "progress" => Some(Self::Progress),
-                "request" => Some(Self::Request),
-                _ => None,
-            };
-        }
-        if let Some(rest) = topic.strip_prefix(&format!("/sys{own}/")) {
-            return Some(match rest {
-                "thing/ota/firmware/get" => Self::FirmwareGet,
-                _ => Self::Other,
-            });
-        }
-        topic.starts_with(&format!("{own}/")).then_some(Self::Other)
-    }
+/// Whether a topic is a device's own, but of no concern to updates.
+fn is_own(topic: &str, pk: &str, dn: &str) -> bool {
+    let rest = topic.strip_prefix("/sys").unwrap_or(topic);
+    rest.starts_with(&format!("/{pk}/{dn}/"))
 }
 
 /// Whether a device may subscribe: only to filters that match nothing but its own topics.
@@ -418,25 +392,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topics_of_a_device() {
-        let parse = |t| Topic::parse(t, "pk", "dn");
-        assert_eq!(parse("/ota/device/inform/pk/dn"), Some(Topic::Inform));
-        assert_eq!(parse("/ota/device/progress/pk/dn"), Some(Topic::Progress));
-        assert_eq!(parse("/ota/device/request/pk/dn"), Some(Topic::Request));
-        let get = "/sys/pk/dn/thing/ota/firmware/get";
-        assert_eq!(parse(get), Some(Topic::FirmwareGet));
-        assert_eq!(parse("/sys/pk/dn/thing/event/x/post"), Some(Topic::Other));
-        assert_eq!(parse("/pk/dn/user/update"), Some(Topic::Other));
-        for other in [
-            "/ota/device/inform/pk/dn2",
-            "/ota/device/inform/pk2/dn",
-            "/ota/device/upgrade/pk/dn",
-            "/ota/device/inform/x/pk/dn",
-            "/sys/pk/dn2/thing/ota/firmware/get",
-            "/pk/dn",
-            "",
-        ] {
-            assert_eq!(parse(other), None, "{other}");
+    fn own_topics_that_do_not_matter_here() {
+        for own in ["/sys/pk/dn/thing/event/x/post", "/pk/dn/user/update"] {
+            assert!(is_own(own, "pk", "dn"), "{own}");
+        }
+        for other in ["/sys/pk/dn2/x", "/pk/dn", "/pk2/dn/x", "/x/pk/dn/y", ""] {
+            assert!(!is_own(other, "pk", "dn"), "{other}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use crate::store::{now_ms, random_hex};
 use crate::{Cloud, Error, Result};
+use ota_proto::signon::Credentials;
+use ota_proto::topics::{PRODUCT_KEY_MAX, is_device_name_byte, is_product_key_byte};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
@@ -68,8 +70,9 @@ impl Cloud {
     /// # Errors
     /// [`Error::Name`]: at most 20 letters and digits. [`Error::ProductExists`].
     pub fn create_product(&self, pk: &str) -> Result<Product> {
-        let ok = |c: char| c.is_ascii_alphanumeric();
-        check_name("product key", pk, 20, ok, "1 to 20 letters and digits")?;
+        let ok = |c: char| c.is_ascii() && is_product_key_byte(c as u8);
+        let rule = "1 to 20 letters and digits";
+        check_name("product key", pk, PRODUCT_KEY_MAX, ok, rule)?;
         let done = self.db().execute(
             "INSERT OR IGNORE INTO products(pk, ps, created) VALUES(?1, ?2, ?3)",
             params![pk, random_hex(8), now_ms()],
@@ -159,11 +162,12 @@ impl Cloud {
     /// # Errors
     /// As [`Cloud::add_device`].
     pub fn add_device_with_secret(&self, pk: &str, dn: &str, ds: &str) -> Result<Device> {
-        let ok = |c: char| c.is_ascii_alphanumeric() || "-_.:@".contains(c);
+        let ok = |c: char| c.is_ascii() && is_device_name_byte(c as u8);
         let rule = "1 to 32 letters, digits and - _ . : @";
-        check_name("device name", dn, 32, ok, rule)?;
+        check_name("device name", dn, Credentials::DEVICE_NAME_MAX, ok, rule)?;
         let ok = |c: char| c.is_ascii_graphic();
-        check_name("device secret", ds, 64, ok, "1 to 64 printable characters")?;
+        let rule = "1 to 64 printable characters";
+        check_name("device secret", ds, Credentials::SECRET_MAX, ok, rule)?;
         self.product(pk)?;
         let done = self.db().execute(
             "INSERT OR IGNORE INTO devices(pk, dn, ds, created) VALUES(?1, ?2, ?3, ?4)",

@@ -27,6 +27,9 @@ pub struct Config {
     /// Filler added to download addresses, in bytes: those of the real cloud
     /// have some 800 characters.
     pub url_pad: usize,
+    /// A device that has not informed its version is sent its upgrade all the
+    /// same, this long after its sign-on.
+    pub inform_grace: Duration,
     /// How often new jobs are looked for.
     pub poll: Duration,
     /// Largest firmware taken, in bytes.
@@ -46,6 +49,7 @@ impl Config {
             public_url: None,
             url_ttl: Duration::from_secs(24 * 3600),
             url_pad: 0,
+            inform_grace: Duration::from_secs(3),
             poll: Duration::from_millis(100),
             max_firmware: store::MAX_FIRMWARE,
             tls: None,
@@ -208,8 +212,7 @@ fn serve(
                 shared.cloud.clone(),
                 shared.signer.clone(),
                 shared.base_url.clone(),
-                shared.config.url_ttl,
-                shared.config.url_pad,
+                &shared.config,
             );
             ntex::rt::spawn(poll(std::rc::Rc::downgrade(&hub), shared.config.poll));
             mqtt::service(&hub)

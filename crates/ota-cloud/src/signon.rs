@@ -1,55 +1,40 @@
-//! Checks a device's sign-on.
+//! Checks a device's sign-on. What CONNECT must hold is `ota-proto`'s business.
+
+use ota_proto::signon::server::{ClientId, SignOnError, parse_username};
 
 /// Why a sign-on is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// CONNACK 4.
-    BadPassword(String),
-    /// CONNACK 5.
-    NotAuthorized(String),
+    /// CONNACK 4: the sign-on itself is wrong.
+    BadPassword(SignOnError),
+    /// CONNACK 5: there is no such device.
+    NotAuthorized,
 }
 
-impl Refusal {
-    pub(crate) fn text(&self) -> &str {
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::BadPassword(t) | Self::NotAuthorized(t) => t,
+            Self::BadPassword(e) => e.fmt(f),
+            Self::NotAuthorized => f.write_str("there is no such product or device"),
         }
     }
 }
 
+/// The names a device claims; both empty when the user name has none.
+pub(crate) fn claimed(user: &str) -> (&str, &str) {
+    parse_username(user).map_or(("", ""), |(dn, pk)| (pk, dn))
+}
+
+/// Checks CONNECT's three fields against the secret of the claimed device.
 pub(crate) fn check(
     client_id: &str,
     user: &str,
     password: &[u8],
     secret: Option<&str>,
 ) -> Result<(), Refusal> {
-    let Some(secret) = secret else {
-        return Err(Refusal::NotAuthorized(format!("no device `{user}`")));
-    };
-    let (dn, pk) = user
-        .split_once('&')
-        .ok_or_else(|| Refusal::BadPassword("user name is not DEVICE&PRODUCT".into()))?;
-    let (id, rest) = client_id
-        .split_once('|')
-        .ok_or_else(|| Refusal::BadPassword("client identifier has no |...| list".into()))?;
-    let get = |k: &str| {
-        rest.trim_end_matches('|')
-            .split(',')
-            .filter_map(|f| f.split_once('='))
-            .find(|(n, _)| *n == k)
-            .map(|(_, v)| v)
-    };
-    let mut content = format!("clientId{id}deviceName{dn}productKey{pk}");
-    if let Some(ts) = get("timestamp") {
-        content += &format!("timestamp{ts}");
-    }
-    use hmac::{Hmac, KeyInit, Mac};
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(content.as_bytes());
-    let want = crate::digest::hex(&mac.finalize().into_bytes());
-    if get("signmethod") == Some("hmacsha256") && want.as_bytes().eq_ignore_ascii_case(password) {
-        Ok(())
-    } else {
-        Err(Refusal::BadPassword("password does not match".into()))
-    }
+    let (dn, pk) = parse_username(user).map_err(Refusal::BadPassword)?;
+    let id = ClientId::parse(client_id).map_err(Refusal::BadPassword)?;
+    let secret = secret.ok_or(Refusal::NotAuthorized)?;
+    id.verify(pk, dn, secret, password)
+        .map_err(Refusal::BadPassword)
 }
