@@ -231,6 +231,55 @@ fn what_is_seen_after_a_cut_is_repeatable() {
     }
 }
 
+/// What a torn operation did finish is stable, even if it was not before.
+#[test]
+fn the_finished_part_of_a_torn_erase_settles_unstable_bits() {
+    let mut flash = cut_erase(&[0; SECTOR], CutVariant::Flicker { seed: 4 });
+    assert_eq!(flash.unstable_bits(), SECTOR * 8);
+    flash.cut_after(0, CutVariant::Head { of_256: 128 });
+    flash.erase(256, 512).unwrap_err();
+    flash.power_on();
+    assert_eq!(flash.unstable_bits(), SECTOR * 4);
+    for _ in 0..16 {
+        let mut head = [0; SECTOR / 2];
+        flash.read(256, &mut head).unwrap();
+        assert_eq!(head, [0xFF; SECTOR / 2]);
+    }
+    // A program that is cut settles the same way.
+    flash.cut_after(0, CutVariant::Tail { of_256: 128 });
+    flash.write(480, &[0; UNIT]).unwrap_err();
+    flash.power_on();
+    assert_eq!(flash.unstable_bits(), SECTOR * 4 - UNIT * 4);
+}
+
+/// Digests that are kept are forgotten when anything changes.
+#[test]
+fn a_change_of_any_kind_changes_the_digests() {
+    let mut flash = start(&[0xFF; SECTOR]);
+    let mut seen = vec![(flash.sector_digest(1), flash.state_digest())];
+    let mut note = |flash: &Flash| {
+        let now = (flash.sector_digest(1), flash.state_digest());
+        assert!(seen.iter().all(|s| s.0 != now.0 && s.1 != now.1));
+        seen.push(now);
+    };
+    flash.write(256, &[0x7F; UNIT]).unwrap();
+    note(&flash);
+    flash.flip(300, 1);
+    note(&flash);
+    flash.load(400, b"x");
+    note(&flash);
+    flash.cut_after(0, CutVariant::Head { of_256: 99 });
+    flash.write(288, &[0; UNIT]).unwrap_err();
+    flash.power_on();
+    note(&flash);
+    flash.cut_after(0, CutVariant::Head { of_256: 10 });
+    flash.erase(256, 512).unwrap_err();
+    flash.power_on();
+    note(&flash);
+    flash.load(256, &[0x42; SECTOR]);
+    note(&flash);
+}
+
 /// States that software can tell apart have different digests.
 #[test]
 fn every_variant_is_a_state_of_its_own() {

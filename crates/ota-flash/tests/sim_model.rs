@@ -108,6 +108,8 @@ fn run<const S: usize, const U: usize>(actions: &[Action]) -> Result<(), TestCas
     let mut forks = vec![(SimFlash::<S, U>::new(size), Naive::new(size, S, U))];
     for action in actions {
         let (flash, naive) = forks.last_mut().unwrap();
+        // Computed now, so that a digest that is kept for too long shows below.
+        flash.state_digest();
         match *action {
             Action::Erase(from, to) => {
                 let expected = naive.erase(from as usize, to as usize, S, U);
