@@ -39,6 +39,11 @@ impl<B: Bus> Tick<B> {
         tick
     }
 
+    /// Takes a channel that was started before (in an interrupt handler).
+    pub const fn attach(bus: B, channel: u32) -> Self {
+        Self { bus, channel }
+    }
+
     /// Stops the channel.
     pub fn stop(self) {
         self.control(ChannelControl::new());
