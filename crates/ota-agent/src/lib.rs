@@ -1,3 +1,27 @@
-//! The device side of an over-the-air update, composed over small seams.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod agent;
+mod broker;
+mod control;
+mod download;
+mod event;
+#[cfg(feature = "bootlib")]
+mod journal;
+mod judge;
+mod seams;
+mod settings;
+mod slot;
+
+pub use agent::{Agent, Outcome, Parts};
+pub use control::Control;
+pub use event::{Event, Observer};
+#[cfg(feature = "bootlib")]
+pub use journal::BootJournal;
+pub use seams::{
+    BootRequest, Clock, Connect, ConnectFailure, PackageId, ResumeStore, Rng, Security, SinkError,
+    Trial, UpdateSink, VerifyImage,
+};
+pub use settings::{Broker, Buffers, Settings};
+pub use slot::ImageSlot;

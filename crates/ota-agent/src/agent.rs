@@ -1,0 +1,336 @@
+//! The agent: two loops (broker, download) around one session, in one future.
+
+use core::cell::{Cell, RefCell};
+use core::pin::pin;
+
+use embassy_futures::select::{Either, Either3, select, select3};
+use ota_proto::mqtt::Client;
+use ota_proto::session::{Action, BootError, Cause, CheckError, Session, StartUp};
+use ota_verify::Digest;
+
+use crate::broker::Line;
+use crate::control::{Control, Notify};
+use crate::download::Job;
+use crate::event::{Event, Observer};
+use crate::judge;
+use crate::seams::{
+    BootRequest, Clock, Connect, PackageId, ResumeStore, Rng, UpdateSink, VerifyImage,
+};
+use crate::settings::{Buffers, Settings};
+
+/// Why [`Agent::run`] came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Restart the device: the boot loader has something to do.
+    Reboot,
+    /// [`Control::stop`] was called.
+    Stopped,
+}
+
+/// What an agent works with: the seams of one device.
+pub struct Parts<'a, C, K, R, S, B, O> {
+    /// Network.
+    pub net: &'a C,
+    /// Time.
+    pub clock: &'a K,
+    /// Randomness.
+    pub rng: R,
+    /// Where package bytes go, and what judges them there.
+    pub sink: S,
+    /// Boot state and resume record.
+    pub boot: B,
+    /// Logs and progress.
+    pub observer: O,
+}
+
+/// The device's side of over-the-air updates.
+///
+/// See the [crate documentation](crate) for an example.
+pub struct Agent<'a, C, K, R, S, B, O> {
+    settings: Settings<'a>,
+    parts: Parts<'a, C, K, R, S, B, O>,
+    control: &'a Control,
+}
+
+impl<'a, C, K, R, S, B, O> Agent<'a, C, K, R, S, B, O>
+where
+    C: Connect,
+    K: Clock,
+    R: Rng,
+    S: UpdateSink + VerifyImage,
+    B: BootRequest + ResumeStore,
+    O: Observer,
+{
+    /// Puts a device together.
+    pub fn new(
+        settings: Settings<'a>,
+        parts: Parts<'a, C, K, R, S, B, O>,
+        control: &'a Control,
+    ) -> Self {
+        Self {
+            settings,
+            parts,
+            control,
+        }
+    }
+
+    /// Signs on and serves updates until the device is to restart. Never gives
+    /// up: what can be tried again is tried again, with back-off.
+    ///
+    /// The future may be dropped at any time; that is like a power cut.
+    pub async fn run(&mut self, buffers: Buffers<'_>) -> Outcome {
+        let Parts {
+            net,
+            clock,
+            rng,
+            sink,
+            boot,
+            observer,
+        } = &mut self.parts;
+        let trial = boot.trial();
+        let start = StartUp {
+            trial: trial.is_some(),
+            failure: boot.last_failure(),
+        };
+        let offered = trial.and_then(|t| t.version);
+        if offered.is_some_and(|v| v != self.settings.version) {
+            return match boot.reject(BootError::Version) {
+                Ok(()) => {
+                    observer.event(Event::Rejected);
+                    Outcome::Reboot
+                }
+                Err(cause) => {
+                    observer.event(Event::BootState(cause));
+                    Outcome::Reboot
+                }
+            };
+        }
+        let limit = u64::from(self.settings.confirm_within_ms);
+        let expires = (start.trial && limit > 0).then(|| clock.now_ms().saturating_add(limit));
+        let session = Session::new(self.settings.session(), start, rng.next_u32(), buffers.text);
+        let state = Running {
+            settings: &self.settings,
+            net: *net,
+            clock: *clock,
+            control: self.control,
+            expires,
+            session: RefCell::new(session),
+            device: RefCell::new(Device {
+                rng,
+                sink,
+                boot,
+                observer,
+            }),
+            job: Cell::new(None),
+            computed: Cell::new(None),
+            for_download: Notify::default(),
+            aborted: Notify::default(),
+        };
+        let mut client = Client::new(buffers.rx, buffers.tx, self.settings.mqtt);
+        let downloads = state.downloads(buffers.body);
+        match select(state.broker(&mut client), downloads).await {
+            Either::First(outcome) => outcome,
+            Either::Second(never) => match never {},
+        }
+    }
+}
+
+/// What is borrowed for the time of one synchronous step.
+pub(crate) struct Device<'r, R, S, B, O> {
+    pub rng: &'r mut R,
+    pub sink: &'r mut S,
+    pub boot: &'r mut B,
+    pub observer: &'r mut O,
+}
+
+/// The state that both loops share. Nothing in a `RefCell` stays borrowed
+/// across an `await`.
+pub(crate) struct Running<'r, 's, C, K, R, S, B, O> {
+    pub settings: &'r Settings<'s>,
+    pub net: &'r C,
+    pub clock: &'r K,
+    pub control: &'r Control,
+    /// End of the trial's time.
+    expires: Option<u64>,
+    pub session: RefCell<Session<'r>>,
+    pub device: RefCell<Device<'r, R, S, B, O>>,
+    /// Handed to the download loop.
+    pub job: Cell<Option<Job>>,
+    /// Digest of the bytes of the last complete download.
+    pub computed: Cell<Option<Digest>>,
+    pub for_download: Notify,
+    pub aborted: Notify,
+}
+
+impl<C, K, R, S, B, O> Running<'_, '_, C, K, R, S, B, O>
+where
+    C: Connect,
+    K: Clock,
+    R: Rng,
+    S: UpdateSink + VerifyImage,
+    B: BootRequest + ResumeStore,
+    O: Observer,
+{
+    pub(crate) fn observe(&self, event: Event<'_>) {
+        self.device.borrow_mut().observer.event(event);
+    }
+
+    /// The package in hand.
+    pub(crate) fn with_package<T>(&self, f: impl FnOnce(&PackageId<'_>) -> T) -> Option<T> {
+        let session = self.session.borrow();
+        let offer = session.offer()?;
+        Some(f(&PackageId {
+            size: offer.size,
+            digest: judge::digest(&offer.digest)?,
+            version: &offer.version,
+        }))
+    }
+
+    /// Runs `future` and serves the session meanwhile, without a broker.
+    pub(crate) async fn meanwhile<F: Future>(&self, future: F) -> Result<F::Output, Outcome> {
+        let mut future = pin!(future);
+        loop {
+            if let Some(outcome) = self.serve(None) {
+                return Err(outcome);
+            }
+            let change = self.control.notify.wait();
+            let timer = self.clock.sleep_until(self.deadline(None));
+            if let Either3::First(value) = select3(&mut future, change, timer).await {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// When something is due next, at the latest.
+    pub(crate) fn deadline(&self, other: Option<u64>) -> u64 {
+        let session = self.session.borrow().next_deadline();
+        let all = [session, self.expires, other];
+        all.into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    /// Does what the session asks for.
+    pub(crate) fn serve(&self, mut line: Option<&mut Line<'_, '_, '_>>) -> Option<Outcome> {
+        let now = self.clock.now_ms();
+        let wishes = self.control.take();
+        if wishes.stop {
+            return Some(Outcome::Stopped);
+        }
+        if wishes.cancel && self.session.borrow_mut().cancel(now) {
+            self.observe(Event::Failed(Cause::Cancelled));
+        }
+        if wishes.check {
+            self.session.borrow_mut().check(now);
+        }
+        if self.expires.is_some_and(|at| now >= at) && self.session.borrow().on_trial() {
+            self.observe(Event::TrialExpired);
+            return Some(Outcome::Reboot);
+        }
+        loop {
+            let action = self.session.borrow_mut().poll(now)?;
+            match action {
+                Action::Subscribe => {
+                    if let Some(line) = &mut line {
+                        line.subscribe(self);
+                    }
+                }
+                Action::Publish { report, token } => {
+                    if let Some(line) = &mut line {
+                        line.publish(self, report, token);
+                    }
+                }
+                Action::StartDownload { offset, fresh } => {
+                    self.job.set(Some(Job { offset, fresh }));
+                    self.for_download.notify();
+                }
+                Action::AbortDownload => {
+                    self.job.set(None);
+                    self.aborted.notify();
+                }
+                Action::Verify => {
+                    let result = self.verify();
+                    self.tell(result.map_err(Cause::Check));
+                    self.session.borrow_mut().verified(now, result);
+                }
+                Action::Install => {
+                    let result = self.install();
+                    self.tell(result);
+                    self.session.borrow_mut().installed(now, result);
+                }
+                Action::Remember { digest, cause } => {
+                    if let Some(digest) = judge::digest(&digest) {
+                        self.boot_state(|boot| boot.remember(&digest, cause));
+                    }
+                }
+                Action::Confirm => {
+                    if self.boot_state(|boot| boot.confirm()) {
+                        self.session.borrow_mut().confirmed(now);
+                        self.observe(Event::Confirmed);
+                    }
+                }
+                Action::FailureReported => {
+                    self.boot_state(|boot| boot.failure_reported());
+                }
+                Action::Reboot => {
+                    self.observe(Event::Reboot);
+                    return Some(Outcome::Reboot);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, result: Result<(), Cause>) {
+        if let Err(cause) = result {
+            self.observe(Event::Failed(cause));
+        }
+    }
+
+    /// A write to the boot state; whether it succeeded.
+    fn boot_state(&self, f: impl FnOnce(&mut B) -> Result<(), Cause>) -> bool {
+        let mut device = self.device.borrow_mut();
+        let result = f(device.boot);
+        if let Err(cause) = result {
+            device.observer.event(Event::BootState(cause));
+        }
+        result.is_ok()
+    }
+
+    fn verify(&self) -> Result<(), CheckError> {
+        let computed = self.computed.get();
+        self.with_package(|package| {
+            let computed = computed.ok_or(CheckError::Digest)?;
+            let device = &mut *self.device.borrow_mut();
+            device.observer.event(Event::Digest {
+                offered: package.digest.to_hex(&mut [0; 64]),
+                computed: computed.to_hex(&mut [0; 64]),
+            });
+            if computed != package.digest {
+                return Err(CheckError::Digest);
+            }
+            let image = device.sink.verify_image(package.size)?;
+            if image
+                .version()
+                .is_some_and(|v| v.as_str() != package.version)
+            {
+                return Err(CheckError::Version);
+            }
+            device.observer.event(Event::Verified(&image));
+            Ok(())
+        })
+        .unwrap_or(Err(CheckError::Digest))
+    }
+
+    fn install(&self) -> Result<(), Cause> {
+        self.with_package(|package| {
+            let device = &mut *self.device.borrow_mut();
+            // Once more, because what was verified is not kept: flash says it again.
+            let image = device
+                .sink
+                .verify_image(package.size)
+                .map_err(Cause::Check)?;
+            device.boot.request(package, &image)?;
+            device.observer.event(Event::Requested);
+            Ok(())
+        })
+        .unwrap_or(Err(Cause::Cancelled))
+    }
+}

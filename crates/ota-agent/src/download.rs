@@ -1,0 +1,354 @@
+//! The download's loop: one range after the other, straight into the sink.
+
+use core::convert::Infallible;
+
+use embassy_futures::select::{Either, select};
+use embassy_futures::yield_now;
+use embedded_io_async::{Read, Write};
+use ota_proto::http::{
+    Event as HttpEvent, MAX_REDIRECTS, Range, Request, Response, Scheme, Url, UrlError, Validator,
+};
+use ota_proto::session::{DownloadError, DownloadEvent};
+use ota_verify::{Digest, Hasher};
+
+use crate::Security;
+use crate::agent::Running;
+use crate::event::{Event, Observer};
+use crate::seams::{BootRequest, Clock, Connect, ResumeStore, Rng, UpdateSink, VerifyImage};
+
+/// What the session asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job {
+    pub offset: u32,
+    pub fresh: bool,
+}
+
+const USER_AGENT: &str = concat!("uota/", env!("CARGO_PKG_VERSION"));
+
+/// Bytes hashed between two looks at the network while a stored part is read again.
+const REREAD: u32 = 4096;
+
+/// A download on its way.
+struct Transfer {
+    /// Bytes of the package.
+    size: u32,
+    /// The next byte wanted.
+    at: u32,
+    /// Recorded as stored.
+    recorded: u32,
+    hasher: Hasher,
+    validator: Option<Validator>,
+    redirects: u8,
+}
+
+/// How a response ended.
+enum Answer {
+    /// The range is complete.
+    Done { keep_alive: bool },
+    /// Another address is to be asked.
+    Elsewhere,
+}
+
+impl<'r, C, K, R, S, B, O> Running<'r, '_, C, K, R, S, B, O>
+where
+    C: Connect,
+    K: Clock,
+    R: Rng,
+    S: UpdateSink + VerifyImage,
+    B: BootRequest + ResumeStore,
+    O: Observer,
+{
+    /// Serves one job after the other.
+    pub(crate) async fn downloads(&self, body: &mut [u8]) -> Infallible {
+        loop {
+            self.for_download.wait().await;
+            let Some(job) = self.job.take() else { continue };
+            let result = match select(self.download(job, body), self.aborted.wait()).await {
+                Either::First(result) => result,
+                // The session knows; what it does next may be there already.
+                Either::Second(()) => {
+                    self.for_download.notify();
+                    continue;
+                }
+            };
+            self.computed.set(result.ok());
+            self.observe(Event::DownloadEnded(result.map(|_| ())));
+            let event = match result {
+                Ok(_) => DownloadEvent::Complete,
+                Err(e) => DownloadEvent::Failed(e),
+            };
+            let now = self.clock.now_ms();
+            self.session.borrow_mut().download(now, event);
+            self.control.notify.notify();
+        }
+    }
+
+    async fn download(&self, job: Job, body: &mut [u8]) -> Result<Digest, DownloadError> {
+        let mut transfer = self.begin(job)?;
+        self.reread(&mut transfer, body).await?;
+        let mut stream = None;
+        while transfer.at < transfer.size {
+            let end = self.window_end(&transfer);
+            // No byte is in flight now: the time to erase.
+            while self.device.borrow_mut().sink.prepare(end)? {
+                yield_now().await;
+            }
+            let range = Range {
+                start: transfer.at,
+                end,
+                size: transfer.size,
+            };
+            let reused = stream.is_some();
+            let mut open = match stream.take() {
+                Some(open) => open,
+                None => self.open(body).await?,
+            };
+            let mut heard = false;
+            let answer = self
+                .range(&mut open, range, &mut transfer, body, &mut heard)
+                .await;
+            match answer {
+                Ok(Answer::Done { keep_alive: true }) => stream = Some(open),
+                Ok(Answer::Done { keep_alive: false }) => {}
+                Ok(Answer::Elsewhere) => {
+                    transfer.redirects += 1;
+                    if transfer.redirects > MAX_REDIRECTS {
+                        return Err(DownloadError::TooManyRedirects);
+                    }
+                }
+                // The server has closed an idle connection: no fault, ask again.
+                Err(_) if reused && !heard => {}
+                Err(e) => {
+                    self.record(&mut transfer, 1)?;
+                    return Err(e);
+                }
+            }
+        }
+        self.device.borrow_mut().sink.finish()?;
+        self.record(&mut transfer, 1)?;
+        Ok(transfer.hasher.finish())
+    }
+
+    /// Takes up what is stored, or starts a new record.
+    fn begin(&self, job: Job) -> Result<Transfer, DownloadError> {
+        self.with_package(|package| {
+            let device = &mut *self.device.borrow_mut();
+            let stored = if job.fresh { 0 } else { job.offset };
+            let at = device.sink.begin(package.size, stored)?;
+            if at == 0 {
+                device.boot.begin(package)?;
+            }
+            device.observer.event(Event::Download {
+                version: package.version,
+                offset: at,
+                size: package.size,
+            });
+            Ok(Transfer {
+                size: package.size,
+                at,
+                recorded: at,
+                hasher: Hasher::new(package.digest.method()),
+                validator: None,
+                redirects: 0,
+            })
+        })
+        .unwrap_or(Err(DownloadError::ResumeLost))
+    }
+
+    /// Hashes the stored part again: the digest must cover what is in flash.
+    async fn reread(&self, transfer: &mut Transfer, body: &mut [u8]) -> Result<(), DownloadError> {
+        let mut at = 0;
+        while at < transfer.at {
+            let len = (transfer.at - at).min(body.len() as u32);
+            let chunk = body.get_mut(..len as usize).unwrap_or_default();
+            self.device.borrow_mut().sink.read_back(at, chunk)?;
+            transfer.hasher.update(chunk);
+            if at / REREAD != (at + len) / REREAD {
+                yield_now().await;
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    fn window_end(&self, transfer: &Transfer) -> u32 {
+        match self.settings.window {
+            0 => transfer.size,
+            window => transfer.at.saturating_add(window).min(transfer.size),
+        }
+    }
+
+    /// Connects to the server of the URL in hand.
+    async fn open(&self, room: &mut [u8]) -> Result<C::Stream<'r>, DownloadError> {
+        let (len, port, security) = {
+            let session = self.session.borrow();
+            let url = Url::parse(session.url()).map_err(DownloadError::Url)?;
+            let host = url.host.as_bytes();
+            room.get_mut(..host.len())
+                .ok_or(DownloadError::Url(UrlError::TooLong))?
+                .copy_from_slice(host);
+            // Judged with the offer; a redirect may have led from http to https.
+            let (port, security) = match url.scheme {
+                Scheme::Http => (url.port, Security::Plain),
+                Scheme::Https if self.net.has_tls() => (url.port, Security::Tls),
+                Scheme::Https => {
+                    let allowed = self.settings.policy.check_plain_download();
+                    allowed.map_err(|_| DownloadError::NoTls)?;
+                    let default = Scheme::Https.default_port();
+                    let plain = Scheme::Http.default_port();
+                    let port = if url.port == default { plain } else { url.port };
+                    (port, Security::Plain)
+                }
+            };
+            (host.len(), port, security)
+        };
+        let host = room.get(..len).and_then(|h| core::str::from_utf8(h).ok());
+        let host = host.unwrap_or_default();
+        let connect = self.net.connect(host, port, security);
+        match self.within_stall(connect).await {
+            Some(Ok(stream)) => Ok(stream),
+            Some(Err(failure)) => Err(failure.into()),
+            None => Err(DownloadError::TimedOut),
+        }
+    }
+
+    /// Asks for one range and takes in the answer.
+    async fn range(
+        &self,
+        stream: &mut C::Stream<'r>,
+        range: Range,
+        transfer: &mut Transfer,
+        body: &mut [u8],
+        heard: &mut bool,
+    ) -> Result<Answer, DownloadError> {
+        self.ask(stream, range, body).await?;
+        let mut response = Response::new(range, transfer.validator);
+        loop {
+            let read = match self.within_stall(stream.read(body)).await {
+                Some(Ok(read)) => read,
+                Some(Err(_)) => return Err(DownloadError::Reset),
+                None => return Err(DownloadError::TimedOut),
+            };
+            if read == 0 {
+                let end = response.close().map_err(DownloadError::Http)?;
+                return self.ended(end, false);
+            }
+            *heard = true;
+            let mut input = body.get(..read).unwrap_or_default();
+            loop {
+                let (used, event) = {
+                    let mut session = self.session.borrow_mut();
+                    let location = session.location_buffer();
+                    response
+                        .feed(input, location)
+                        .map_err(DownloadError::Http)?
+                };
+                input = input.get(used..).unwrap_or_default();
+                match event {
+                    HttpEvent::More => break,
+                    HttpEvent::Head(head) => {
+                        transfer.validator = head.validator.or(transfer.validator);
+                    }
+                    HttpEvent::Body(bytes) => self.take(transfer, bytes)?,
+                    end => return self.ended(end, response.keep_alive()),
+                }
+            }
+        }
+    }
+
+    fn ended(&self, end: HttpEvent<'_>, keep_alive: bool) -> Result<Answer, DownloadError> {
+        let HttpEvent::Redirect(len) = end else {
+            return Ok(Answer::Done { keep_alive });
+        };
+        let redirected = self.session.borrow_mut().redirected(len);
+        redirected.map_err(DownloadError::Url)?;
+        Ok(Answer::Elsewhere)
+    }
+
+    /// Sends the request, which is longer than any buffer, in pieces.
+    async fn ask(
+        &self,
+        stream: &mut C::Stream<'r>,
+        range: Range,
+        room: &mut [u8],
+    ) -> Result<(), DownloadError> {
+        let mut sent = 0;
+        loop {
+            let len = {
+                let session = self.session.borrow();
+                let url = Url::parse(session.url()).map_err(DownloadError::Url)?;
+                if sent == 0 {
+                    self.observe(Event::Request {
+                        host: url.host,
+                        offset: range.start,
+                    });
+                }
+                piece(&Request::new(&url, range, USER_AGENT), sent, room)
+            };
+            if len == 0 {
+                break;
+            }
+            let write = stream.write_all(room.get(..len).unwrap_or_default());
+            self.sent(self.within_stall(write).await)?;
+            sent += len;
+        }
+        self.sent(self.within_stall(stream.flush()).await)
+    }
+
+    fn sent<E>(&self, result: Option<Result<(), E>>) -> Result<(), DownloadError> {
+        match result {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) => Err(DownloadError::Reset),
+            None => Err(DownloadError::TimedOut),
+        }
+    }
+
+    /// Takes in bytes of the package.
+    fn take(&self, transfer: &mut Transfer, bytes: &[u8]) -> Result<(), DownloadError> {
+        transfer.hasher.update(bytes);
+        self.device.borrow_mut().sink.write(bytes)?;
+        let (before, size) = (transfer.at, transfer.size);
+        transfer.at = before.saturating_add(bytes.len() as u32);
+        self.record(transfer, self.settings.checkpoint.max(1))?;
+        let done = transfer.at;
+        self.observe(Event::Progress { done, size });
+        let now = self.clock.now_ms();
+        let mut session = self.session.borrow_mut();
+        session.download(now, DownloadEvent::Progress(done));
+        // Often enough for the session's percents, seldom enough for the broker's loop.
+        let step = (size >> 7).max(1);
+        if before / step != done / step {
+            self.control.notify.notify();
+        }
+        Ok(())
+    }
+
+    /// Records how far the download got, every `least` bytes.
+    fn record(&self, transfer: &mut Transfer, least: u32) -> Result<(), DownloadError> {
+        let device = &mut *self.device.borrow_mut();
+        let durable = device.sink.durable();
+        if durable.saturating_sub(transfer.recorded) >= least {
+            device.boot.advance(durable)?;
+            transfer.recorded = durable;
+        }
+        Ok(())
+    }
+}
+
+/// Copies what stands behind the first `skip` bytes of the request into `room`.
+fn piece(request: &Request<'_>, mut skip: usize, room: &mut [u8]) -> usize {
+    let mut filled = 0;
+    for part in request.parts() {
+        let Some(rest) = part.get(skip..) else {
+            skip -= part.len();
+            continue;
+        };
+        skip = 0;
+        let free = room.get_mut(filled..).unwrap_or_default();
+        for (to, from) in free.iter_mut().zip(rest) {
+            *to = *from;
+            filled += 1;
+        }
+    }
+    filled
+}

@@ -1,0 +1,201 @@
+//! What the agent asks of a board, an operating system and the boot state.
+
+use embedded_io_async::{Read, Write};
+use ota_proto::messages::Step;
+use ota_proto::session::{BootError, Cause, CheckError, DownloadError};
+use ota_verify::{Digest, ImageInfo, Version};
+
+/// How a connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// None.
+    Plain,
+    /// TLS, with the server's name checked against its certificate.
+    Tls,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// The host name does not resolve.
+    Dns,
+    /// No answer, or refused.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+}
+
+impl From<ConnectFailure> for DownloadError {
+    fn from(failure: ConnectFailure) -> Self {
+        match failure {
+            ConnectFailure::Dns => Self::Dns,
+            ConnectFailure::Connect => Self::Connect,
+            ConnectFailure::Tls => Self::Tls,
+        }
+    }
+}
+
+/// Opens byte streams.
+///
+/// Streams must be *cancel safe*: a `read` or `write` that is dropped before it
+/// is ready has taken or sent nothing. Dropping a stream closes it. `read` gives
+/// `Ok(0)` at the end of the stream only, never for a time-out: the agent has
+/// timers of its own.
+pub trait Connect {
+    /// A connection.
+    type Stream<'a>: Read + Write
+    where
+        Self: 'a;
+
+    /// Connects to `host` (a name or an address, without scheme and port).
+    #[allow(async_fn_in_trait)] // One future, one thread: nobody needs `Send`.
+    async fn connect<'a>(
+        &'a self,
+        host: &str,
+        port: u16,
+        security: Security,
+    ) -> Result<Self::Stream<'a>, ConnectFailure>;
+
+    /// Whether [`Security::Tls`] can be served at all.
+    fn has_tls(&self) -> bool;
+}
+
+/// Monotonic time.
+pub trait Clock {
+    /// Milliseconds since any origin; never runs backwards.
+    fn now_ms(&self) -> u64;
+
+    /// Waits until [`now_ms`](Self::now_ms) is at least `deadline`.
+    #[allow(async_fn_in_trait)]
+    async fn sleep_until(&self, deadline: u64);
+}
+
+/// Random numbers for back-off jitter. They need not be cryptographic.
+pub trait Rng {
+    /// 32 random bits.
+    fn next_u32(&mut self) -> u32;
+}
+
+/// What an update is stored under, so that a download can go on after a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackageId<'a> {
+    /// Bytes of the package.
+    pub size: u32,
+    /// Digest of the package, as offered.
+    pub digest: Digest,
+    /// Version it brings.
+    pub version: &'a str,
+}
+
+/// Why a sink does not take bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinkError {
+    /// Does not fit the slot.
+    Full,
+    /// Flash could not be read, erased or written, or reads back differently.
+    /// `offset` counts in the slot.
+    Flash {
+        /// Byte offset in the slot.
+        offset: u32,
+    },
+    /// The package is no image and no patch this build can decode.
+    Decode,
+    /// A patch for another image than the one that runs.
+    WrongBase,
+}
+
+impl From<SinkError> for DownloadError {
+    fn from(error: SinkError) -> Self {
+        match error {
+            SinkError::Full => Self::TooLarge,
+            SinkError::Flash { .. } => Self::Flash,
+            SinkError::Decode => Self::Decode,
+            SinkError::WrongBase => Self::WrongBase,
+        }
+    }
+}
+
+/// Where the bytes of a package go: the update slot, or a decoder in front of it.
+pub trait UpdateSink {
+    /// Longest package taken, in bytes.
+    fn capacity(&self) -> u32;
+
+    /// Gets ready for a package of `size` bytes of which `stored` are there
+    /// already. Gives the offset from which bytes are to be fed, at most
+    /// `stored`. Nothing is erased yet.
+    fn begin(&mut self, size: u32, stored: u32) -> Result<u32, SinkError>;
+
+    /// Makes the next sector below `upto` writable; `true` while there is more to
+    /// do. Called while no byte is in flight: a flash that erases may stop the
+    /// whole processor.
+    fn prepare(&mut self, upto: u32) -> Result<bool, SinkError>;
+
+    /// Takes the next bytes.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError>;
+
+    /// Bytes of the package that survive a power cut now.
+    fn durable(&self) -> u32;
+
+    /// All bytes were given: writes what is still in memory.
+    fn finish(&mut self) -> Result<(), SinkError>;
+
+    /// Reads back bytes of the package that were stored before.
+    fn read_back(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), SinkError>;
+}
+
+/// Judges the image that a complete package has become.
+pub trait VerifyImage {
+    /// Verifies the image in the update slot and everything the policy asks of it.
+    /// `size`: bytes of the package.
+    fn verify_image(&mut self, size: u32) -> Result<ImageInfo, CheckError>;
+}
+
+/// An unconfirmed image that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// Version that was offered, if the request named one.
+    pub version: Option<Version>,
+}
+
+/// The boot state as the agent sees it. All writes are durable when they return.
+pub trait BootRequest {
+    /// Asks the boot loader to install the verified image at the next start.
+    fn request(&mut self, package: &PackageId<'_>, image: &ImageInfo) -> Result<(), Cause>;
+
+    /// Whether the running image is on trial.
+    fn trial(&mut self) -> Option<Trial>;
+
+    /// Ends the trial: the running image is kept.
+    fn confirm(&mut self) -> Result<(), Cause>;
+
+    /// The running image gives itself up: it is not what was offered. The next
+    /// start reverts it.
+    fn reject(&mut self, why: BootError) -> Result<(), Cause>;
+
+    /// Why the last update failed, until [`failure_reported`](Self::failure_reported).
+    fn last_failure(&mut self) -> Option<Cause>;
+
+    /// The cloud knows of the failure.
+    fn failure_reported(&mut self) -> Result<(), Cause>;
+
+    /// The step under which this very package failed for good, if it did.
+    fn failed_before(&mut self, digest: &Digest) -> Option<Step>;
+
+    /// Remembers that this package failed for good.
+    fn remember(&mut self, digest: &Digest, cause: Cause) -> Result<(), Cause>;
+}
+
+/// Keeps how far a download got.
+pub trait ResumeStore {
+    /// Bytes of this very package that are stored; 0 for none or another package.
+    fn stored(&mut self, package: &PackageId<'_>) -> u32;
+
+    /// A new download begins: whatever was kept is void.
+    fn begin(&mut self, package: &PackageId<'_>) -> Result<(), SinkError>;
+
+    /// `offset` bytes are stored.
+    fn advance(&mut self, offset: u32) -> Result<(), SinkError>;
+
+    /// There is nothing to go on with any more.
+    fn clear(&mut self) -> Result<(), SinkError>;
+}
