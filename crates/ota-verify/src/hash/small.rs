@@ -3,49 +3,45 @@
 //! Both digests share the block buffer and the Merkle-Damgard padding; only the
 //! byte order and the compression function differ.
 
-/// Block buffer, state and length of either digest (`N` state words).
+/// Block buffer, state and length of either digest (MD5 uses half of the state).
+/// One copy of the code serves both.
 #[derive(Clone)]
-struct Core<const N: usize> {
-    state: [u32; N],
+struct Core {
+    state: [u32; 8],
     block: [u8; 64],
     len: u64,
+    compress: fn(&mut [u32; 8], &[u8; 64]),
 }
 
-type Compress<const N: usize> = fn(&mut [u32; N], &[u8; 64]);
-
-impl<const N: usize> Core<N> {
-    const fn new(state: [u32; N]) -> Self {
-        Self {
-            state,
-            block: [0; 64],
-            len: 0,
-        }
+impl Core {
+    fn compress(&mut self) {
+        (self.compress)(&mut self.state, &self.block);
     }
 
-    #[inline]
-    fn update(&mut self, mut bytes: &[u8], compress: Compress<N>) {
+    #[inline(never)]
+    fn update(&mut self, mut bytes: &[u8]) {
         let mut at = (self.len % 64) as usize;
         self.len = self.len.wrapping_add(bytes.len() as u64);
         while let Some(room) = self.block.get_mut(at..) {
-            if bytes.len() < room.len() {
-                if let Some(head) = room.get_mut(..bytes.len()) {
-                    head.copy_from_slice(bytes);
+            let n = room.len();
+            let Some((head, tail)) = bytes.split_at_checked(n) else {
+                if let Some(room) = room.get_mut(..bytes.len()) {
+                    room.copy_from_slice(bytes);
                 }
                 return;
-            }
-            let (head, tail) = bytes.split_at(room.len());
+            };
             room.copy_from_slice(head);
             bytes = tail;
-            compress(&mut self.state, &self.block);
+            self.compress();
             at = 0;
         }
     }
 
-    #[inline]
-    fn pad(&mut self, length: [u8; 8], compress: Compress<N>) {
+    /// Pads with 0x80, zeros and `length`, and compresses what is left.
+    #[inline(never)]
+    fn pad(&mut self, length: [u8; 8]) {
         let mut at = (self.len % 64) as usize;
         let mut byte = 0x80;
-        // 0x80, then zeros until 8 bytes are left in a block.
         loop {
             if let Some(b) = self.block.get_mut(at) {
                 *b = byte;
@@ -56,20 +52,20 @@ impl<const N: usize> Core<N> {
                 break;
             }
             if at >= 64 {
-                compress(&mut self.state, &self.block);
+                self.compress();
                 at = 0;
             }
         }
         if let Some(tail) = self.block.last_chunk_mut::<8>() {
             *tail = length;
         }
-        compress(&mut self.state, &self.block);
+        self.compress();
     }
 }
 
 /// Streaming MD5 (RFC 1321).
 #[derive(Clone)]
-pub struct Md5(Core<4>);
+pub struct Md5(Core);
 
 impl Default for Md5 {
     fn default() -> Self {
@@ -81,24 +77,24 @@ impl Md5 {
     /// Starts.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Core::new([
-            0x6745_2301,
-            0xEFCD_AB89,
-            0x98BA_DCFE,
-            0x1032_5476,
-        ]))
+        Self(Core {
+            state: [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476, 0, 0, 0, 0],
+            block: [0; 64],
+            len: 0,
+            compress: md5_compress,
+        })
     }
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes, md5_compress);
+        self.0.update(bytes);
     }
 
     /// Ends.
     #[must_use]
     pub fn finish(mut self) -> [u8; 16] {
         let bits = self.0.len.wrapping_mul(8);
-        self.0.pad(bits.to_le_bytes(), md5_compress);
+        self.0.pad(bits.to_le_bytes());
         let mut out = [0; 16];
         for (four, word) in out.chunks_exact_mut(4).zip(self.0.state) {
             four.copy_from_slice(&word.to_le_bytes());
@@ -109,7 +105,7 @@ impl Md5 {
 
 /// Streaming SHA-256 (FIPS 180-4).
 #[derive(Clone)]
-pub struct Sha256(Core<8>);
+pub struct Sha256(Core);
 
 impl Default for Sha256 {
     fn default() -> Self {
@@ -121,28 +117,27 @@ impl Sha256 {
     /// Starts.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Core::new([
-            0x6A09_E667,
-            0xBB67_AE85,
-            0x3C6E_F372,
-            0xA54F_F53A,
-            0x510E_527F,
-            0x9B05_688C,
-            0x1F83_D9AB,
-            0x5BE0_CD19,
-        ]))
+        Self(Core {
+            state: [
+                0x6A09_E667, 0xBB67_AE85, 0x3C6E_F372, 0xA54F_F53A, 0x510E_527F, 0x9B05_688C,
+                0x1F83_D9AB, 0x5BE0_CD19,
+            ],
+            block: [0; 64],
+            len: 0,
+            compress: sha256_compress,
+        })
     }
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes, sha256_compress);
+        self.0.update(bytes);
     }
 
     /// Ends.
     #[must_use]
     pub fn finish(mut self) -> [u8; 32] {
         let bits = self.0.len.wrapping_mul(8);
-        self.0.pad(bits.to_be_bytes(), sha256_compress);
+        self.0.pad(bits.to_be_bytes());
         let mut out = [0; 32];
         for (four, word) in out.chunks_exact_mut(4).zip(self.0.state) {
             four.copy_from_slice(&word.to_be_bytes());
@@ -171,13 +166,12 @@ static MD5_R: [[u8; 4]; 4] = [
     [6, 10, 15, 21],
 ];
 
-#[inline(never)]
-fn md5_compress(state: &mut [u32; 4], block: &[u8; 64]) {
+fn md5_compress(state: &mut [u32; 8], block: &[u8; 64]) {
     let mut m = [0u32; 16];
     for (word, four) in m.iter_mut().zip(block.as_chunks::<4>().0) {
         *word = u32::from_le_bytes(*four);
     }
-    let [mut a, mut b, mut c, mut d] = *state;
+    let [mut a, mut b, mut c, mut d, ..] = *state;
     for (i, k) in MD5_K.iter().enumerate() {
         let (f, g) = match i / 16 {
             0 => (d ^ (b & (c ^ d)), i),
@@ -206,32 +200,22 @@ static SHA256_K: [u32; 64] = [
     0x748F82EE, 0x78A5636F, 0x84C87814, 0x8CC70208, 0x90BEFFFA, 0xA4506CEB, 0xBEF9A3F7, 0xC67178F2,
 ];
 
-#[inline(never)]
 fn sha256_compress(state: &mut [u32; 8], block: &[u8; 64]) {
-    let mut w = [0u32; 16];
+    let mut w = [0u32; 64];
     for (word, four) in w.iter_mut().zip(block.as_chunks::<4>().0) {
         *word = u32::from_be_bytes(*four);
     }
+    for i in 0..48 {
+        let (w15, w2) = (w[i + 1], w[i + 14]);
+        let s0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
+        let s1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
+        w[i + 16] = w[i].wrapping_add(s0).wrapping_add(w[i + 9]).wrapping_add(s1);
+    }
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
-    for (i, k) in SHA256_K.iter().enumerate() {
-        // The message schedule lives in a ring of 16 words.
-        if i >= 16 {
-            let w15 = w[(i + 1) % 16];
-            let w2 = w[(i + 14) % 16];
-            let s0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
-            let s1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
-            w[i % 16] = w[i % 16]
-                .wrapping_add(s0)
-                .wrapping_add(w[(i + 9) % 16])
-                .wrapping_add(s1);
-        }
+    for (k, w) in SHA256_K.iter().zip(&w) {
         let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
         let ch = g ^ (e & (f ^ g));
-        let t1 = h
-            .wrapping_add(s1)
-            .wrapping_add(ch)
-            .wrapping_add(*k)
-            .wrapping_add(w[i % 16]);
+        let t1 = h.wrapping_add(s1).wrapping_add(ch).wrapping_add(*k).wrapping_add(*w);
         let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
         let maj = (a & b) ^ (c & (a ^ b));
         let t2 = s0.wrapping_add(maj);

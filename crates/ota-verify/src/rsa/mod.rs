@@ -187,29 +187,27 @@ impl RsaPublicKey {
             return Err(SignatureError::Range);
         }
         let block = self.modulus.power(&signature, self.exponent);
-        // From the last byte forward: digest, DigestInfo, 0, FF..., 1, 0.
-        let mut bytes = block.le_bytes(self.modulus.limbs());
-        let mut diff = 0;
-        for (want, byte) in digest
-            .iter()
-            .rev()
-            .chain(DIGEST_INFO.iter().rev())
-            .zip(bytes.by_ref())
-        {
-            diff |= want ^ byte;
-        }
-        diff |= bytes.next().unwrap_or(0xFF);
-        for _ in 0..expected - 54 {
-            diff |= !bytes.next().unwrap_or(0);
-        }
-        diff |= bytes.next().unwrap_or(0) ^ 1;
-        diff |= bytes.next().unwrap_or(0xFF);
-        if diff == 0 {
-            Ok(())
-        } else {
-            Err(SignatureError::Mismatch)
+        if block == encoded(expected, digest) { Ok(()) } else { Err(SignatureError::Mismatch) }
+    }
+}
+
+/// The one right block of `len` bytes: 00 01 FF..FF 00 DigestInfo digest.
+fn encoded(len: usize, digest: &[u8; 32]) -> Limbs {
+    let mut block = [0xFF; MAX_MODULUS_LEN];
+    let block = block.get_mut(..len).unwrap_or(&mut []);
+    if let [zero, one, ..] = block {
+        (*zero, *one) = (0, 1);
+    }
+    if let Some((rest, tail)) = block.split_last_chunk_mut::<32>() {
+        *tail = *digest;
+        if let Some((rest, info)) = rest.split_last_chunk_mut::<{ DIGEST_INFO.len() }>() {
+            *info = DIGEST_INFO;
+            if let Some(zero) = rest.last_mut() {
+                *zero = 0;
+            }
         }
     }
+    Limbs::from_be(block)
 }
 
 impl core::fmt::Debug for RsaPublicKey {

@@ -24,6 +24,7 @@ impl Limbs {
 
     /// From big-endian bytes; bytes above the array's size are dropped (callers
     /// check the length).
+    #[inline(never)]
     pub(super) const fn from_be(bytes: &[u8]) -> Self {
         let mut out = Self::ZERO;
         let mut rest = bytes;
@@ -38,13 +39,6 @@ impl Limbs {
         out
     }
 
-    /// The bytes of the first `limbs` limbs, least significant first.
-    pub(super) fn le_bytes(&self, limbs: usize) -> impl Iterator<Item = u8> + '_ {
-        self.0
-            .iter()
-            .take(limbs)
-            .flat_map(|limb| limb.to_le_bytes())
-    }
 }
 
 /// An odd modulus with its top bit set, and what Montgomery needs besides.
@@ -103,7 +97,9 @@ impl Modulus {
         }
         i = 0;
         while i < 5 {
-            r = self.multiply(&r, &r);
+            let mut square = Limbs::ZERO;
+            self.multiply(&mut square, &r, &r);
+            r = square;
             i += 1;
         }
         self.rr = r;
@@ -163,11 +159,11 @@ impl Modulus {
         }
     }
 
-    /// a * b / R mod n, below n when one of a and b is.
+    /// t = a * b / R mod n, below n when one of a and b is.
     #[inline(never)]
-    const fn multiply(&self, a: &Limbs, b: &Limbs) -> Limbs {
+    const fn multiply(&self, t: &mut Limbs, a: &Limbs, b: &Limbs) {
         let limbs = self.limbs();
-        let mut t = Limbs::ZERO;
+        *t = Limbs::ZERO;
         let mut top = 0u32;
         let mut i = 0;
         while i < limbs {
@@ -193,24 +189,27 @@ impl Modulus {
             top = (s >> 32) as u32;
             i += 1;
         }
-        if top != 0 || !self.is_above(&t) {
-            self.subtract(&mut t);
+        if top != 0 || !self.is_above(t) {
+            self.subtract(t);
         }
-        t
     }
 
     /// x^e mod n for x below n and odd e of at least 3.
     pub(super) fn power(&self, x: &Limbs, e: u32) -> Limbs {
         // Left to right in the Montgomery domain; the last factor is x itself,
         // which leaves the domain without one more multiplication.
-        let base = self.multiply(x, &self.rr);
+        let mut base = Limbs::ZERO;
+        self.multiply(&mut base, x, &self.rr);
         let mut acc = base;
         let mut bit = 31u32.saturating_sub(e.leading_zeros());
         while bit > 0 {
             bit -= 1;
-            acc = self.multiply(&acc, &acc);
+            let mut square = Limbs::ZERO;
+            self.multiply(&mut square, &acc, &acc);
             if e >> bit & 1 == 1 {
-                acc = self.multiply(&acc, if bit == 0 { x } else { &base });
+                self.multiply(&mut acc, &square, if bit == 0 { x } else { &base });
+            } else {
+                acc = square;
             }
         }
         acc
