@@ -1,20 +1,26 @@
-//! Digests of files.
+//! Digests and signatures of files; the rules are `ota-verify`'s.
 
-use crate::{Error, Result};
-use base64::Engine as _;
-use md5::Md5;
-use rsa::RsaPrivateKey;
-use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
-use sha2::{Digest, Sha256};
+use crate::{Error, Method, Result};
+use ota_verify::build::{self, PrivateKey};
+use ota_verify::{Coding, Digest, HashMethod, Hasher, read_descriptor};
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
 
-/// Size and digests (lower-case hex) of a file.
+/// Size and digests of a file.
 pub(crate) struct Digests {
     pub size: u64,
-    pub md5: String,
-    pub sha256: String,
+    pub md5: Digest,
+    pub sha256: Digest,
+}
+
+impl Digests {
+    pub(crate) fn by(&self, method: Method) -> &Digest {
+        match method {
+            Method::Sha256 => &self.sha256,
+            Method::Md5 => &self.md5,
+        }
+    }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -28,76 +34,57 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 pub(crate) fn of_file(path: &Path) -> Result<Digests> {
     let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
-    let (mut md5, mut sha256, mut size) = (Md5::new(), Sha256::new(), 0);
+    let mut md5 = Hasher::new(HashMethod::Md5);
+    let mut sha256 = Hasher::new(HashMethod::Sha256);
+    let mut size = 0;
     let mut buf = vec![0; 64 * 1024];
     loop {
         let n = file.read(&mut buf).map_err(Error::io(path))?;
-        if n == 0 {
+        let part = buf.get(..n).unwrap_or_default();
+        if part.is_empty() {
             break;
         }
-        let part = &buf[..n];
         md5.update(part);
         sha256.update(part);
-        size += n as u64;
+        size += part.len() as u64;
     }
     Ok(Digests {
         size,
-        md5: hex(&md5.finalize()),
-        sha256: hex(&sha256.finalize()),
+        md5: md5.finish(),
+        sha256: sha256.finish(),
     })
 }
 
-/// A new RSA-2048 private key, PKCS#8 PEM.
+/// A new RSA-2048 private key, PKCS#8 PEM: what the original devices verify.
 pub(crate) fn new_key() -> Result<String> {
-    let key = RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).map_err(rsa)?;
-    Ok(key.to_pkcs8_pem(LineEnding::LF).map_err(rsa)?.to_string())
+    let key = PrivateKey::generate(2048).map_err(signing)?;
+    key.to_pem().map_err(signing)
 }
 
-/// The public half of a private key, PEM.
-pub(crate) fn public_pem(private: &str) -> Result<String> {
-    let key = RsaPrivateKey::from_pkcs8_pem(private).map_err(rsa)?;
-    key.to_public_key()
-        .to_public_key_pem(LineEnding::LF)
-        .map_err(rsa)
+pub(crate) fn key(pem: &str) -> Result<PrivateKey> {
+    PrivateKey::from_pem(pem).map_err(signing)
 }
 
-/// `digestsign` of a package: base64 of the signature of the raw digest.
-pub(crate) fn sign_digest(hex: &str, private: &str) -> Result<String> {
-    let key = RsaPrivateKey::from_pkcs8_pem(private).map_err(rsa)?;
-    let raw: Vec<u8> = (0..hex.len() / 2)
-        .filter_map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok())
-        .collect();
-    let digest = <rsa::sha2::Sha256 as rsa::sha2::Digest>::digest(raw);
-    let scheme = rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha256>();
-    let sign = key.sign(scheme, &digest).map_err(rsa)?;
-    Ok(base64::engine::general_purpose::STANDARD.encode(sign))
-}
-
-/// The image with a signed image block; `None` when the file is no image.
-pub(crate) fn sign_image(_image: Vec<u8>, _private: &str) -> Result<Option<Vec<u8>>> {
-    Ok(None)
-}
-
-/// Version in an image's descriptor.
-pub(crate) fn image_version(_path: &Path) -> Option<String> {
-    None
-}
-
-fn rsa(e: impl std::fmt::Display) -> Error {
-    Error::Rsa(e.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn digests_of_a_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        std::fs::write(&path, "hello AliOS OTA\n").unwrap();
-        let d = super::of_file(&path).unwrap();
-        assert_eq!(d.size, 16);
-        // From the trailer vector of the original's script.
-        assert_eq!(d.md5, "4949b4d639aa1e43fd1a33ca2be58a9d");
-        assert_eq!(d.sha256.len(), 64);
+/// The image with a signed image block; `None` when the file does not end in an
+/// image trailer that fits it.
+pub(crate) fn sign_image(file: &[u8], key: &PrivateKey) -> Result<Option<Vec<u8>>> {
+    if build::parts(file).is_err() {
+        return Ok(None);
     }
+    build::sign_image(file, key).map(Some).map_err(signing)
+}
+
+/// Version in the descriptor of an image, host or board.
+pub(crate) fn image_version(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(1024).read_to_end(&mut head).ok()?;
+    [Coding::Plain, Coding::MK3060].into_iter().find_map(|c| {
+        let found = read_descriptor(&mut &head[..], c).ok()??;
+        Some(found.version.as_str().to_string())
+    })
+}
+
+pub(crate) fn signing(e: build::BuildError) -> Error {
+    Error::Rsa(e.to_string())
 }

@@ -329,16 +329,13 @@ impl Cloud {
         let path = self.blob(&blob);
         let mut d = digest::of_file(&path)?;
         if secure {
-            let key = self.private_key_pem(&firmware.pk)?;
-            let image = std::fs::read(&path).map_err(Error::io(&path))?;
-            if let Some(signed) = digest::sign_image(image, &key)? {
+            let key = digest::key(&self.private_key_pem(&firmware.pk)?)?;
+            let file = std::fs::read(&path).map_err(Error::io(&path))?;
+            if let Some(signed) = digest::sign_image(&file, &key)? {
                 (blob, d) = self.store(&Source::Bytes(signed))?;
             }
-            let raw = match firmware.method {
-                Method::Sha256 => &d.sha256,
-                Method::Md5 => &d.md5,
-            };
-            digestsign = Some(digest::sign_digest(raw, &key)?);
+            let sign = key.digestsign(d.by(firmware.method));
+            digestsign = Some(sign.map_err(digest::signing)?);
         }
         let id = {
             let db = self.db();
@@ -350,8 +347,8 @@ impl Cloud {
                     secure,
                     blob,
                     to_i64(d.size),
-                    d.md5,
-                    d.sha256,
+                    d.md5.to_string(),
+                    d.sha256.to_string(),
                     digestsign
                 ],
             )?;

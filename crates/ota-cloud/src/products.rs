@@ -4,6 +4,7 @@ use crate::store::{now_ms, random_hex};
 use crate::{Cloud, Error, Result};
 use ota_proto::signon::Credentials;
 use ota_proto::topics::{PRODUCT_KEY_MAX, is_device_name_byte, is_product_key_byte};
+use ota_verify::build;
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
@@ -130,7 +131,18 @@ impl Cloud {
     /// # Errors
     /// [`Error::NoProduct`], [`Error::NoKey`].
     pub fn public_key_pem(&self, pk: &str) -> Result<String> {
-        crate::digest::public_pem(&self.private_key_pem(pk)?)
+        let key = crate::digest::key(&self.private_key_pem(pk)?)?;
+        build::public_key_pem(key.public()).map_err(crate::digest::signing)
+    }
+
+    /// The product's public key as `ota_public_key_config.h`, which AliOS
+    /// devices are built with.
+    ///
+    /// # Errors
+    /// [`Error::NoProduct`], [`Error::NoKey`].
+    pub fn public_key_header(&self, pk: &str) -> Result<String> {
+        let key = crate::digest::key(&self.private_key_pem(pk)?)?;
+        Ok(build::c_header(key.public()))
     }
 
     /// The product's private key in PEM (PKCS#8). It never leaves a real cloud;

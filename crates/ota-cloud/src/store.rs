@@ -160,8 +160,7 @@ pub(crate) fn now_ms() -> i64 {
 
 /// `bytes` random bytes in lower-case hex.
 pub(crate) fn random_hex(bytes: usize) -> String {
-    use rsa::rand_core::{OsRng, RngCore};
     let mut buf = vec![0; bytes];
-    OsRng.fill_bytes(&mut buf);
+    getrandom::fill(&mut buf).expect("the operating system gives random numbers");
     crate::digest::hex(&buf)
 }
