@@ -6,8 +6,10 @@ use super::{
     Action, Cause, CheckError, Config, DownloadError, DownloadEvent, Judge, Received, Refusal,
     Report, StartUp, State,
 };
+use crate::backoff::{Backoff, Ended};
 use crate::http::UrlError;
 use crate::messages::{Offer, OfferError, OfferRef, Push};
+use crate::topics::Topic;
 
 /// Things to put out at the next `poll`, one bit each.
 pub(super) mod todo {
@@ -73,6 +75,7 @@ pub struct Session<'a> {
     pub(super) ask_later: bool,
     pub(super) done: u32,
     attempts: u8,
+    backoff: Backoff,
     mismatches: u8,
     /// The bytes in hand come from one run that began at 0.
     from_zero: bool,
@@ -102,6 +105,7 @@ impl<'a> Session<'a> {
             ask_later: false,
             done: 0,
             attempts: 0,
+            backoff: Backoff::new(),
             mismatches: 0,
             from_zero: false,
             fresh: false,
@@ -207,16 +211,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A message has come. Topics are told apart here; those of others are ignored.
+    /// A message has come on a topic of this device (see [`Topic::of_device`]).
     pub fn received(
         &mut self,
         now: u64,
-        topic: &str,
+        topic: Topic,
         payload: &[u8],
         judge: &mut impl Judge,
     ) -> Received {
-        let reply = topic.starts_with("/sys/") && topic.ends_with("/thing/ota/firmware/get_reply");
-        if !reply && !topic.starts_with("/ota/device/upgrade/") {
+        let reply = topic == Topic::FirmwareGetReply;
+        if !reply && topic != Topic::Upgrade {
             return Received::NotOurs;
         }
         match Push::parse(payload) {
@@ -290,7 +294,7 @@ impl<'a> Session<'a> {
         self.done = stored.min(offer.size);
         self.offer = Some(short);
         self.failure = None;
-        self.attempts = 0;
+        self.fruitful();
         self.mismatches = 0;
         self.from_zero = self.done == 0;
         // A record of another package must not be taken for this one's.
@@ -369,17 +373,20 @@ impl<'a> Session<'a> {
         self.random
     }
 
+    /// Something was gained: failures are counted from 0 again.
+    fn fruitful(&mut self) {
+        self.attempts = 0;
+        self.backoff = Backoff::new();
+    }
+
     /// Waits longer after each fruitless attempt; gives up after too many.
     fn retry(&mut self, now: u64, cause: Cause, next: Next) {
         self.attempts = self.attempts.saturating_add(1);
         if self.attempts >= self.config.max_attempts.max(1) {
             return self.fail(cause, false);
         }
-        let (least, most) = self.config.retry_ms;
-        let shift = u32::from(self.attempts - 1).min(16);
-        let delay = least.max(1).saturating_mul(1 << shift).min(most.max(least).max(1));
-        // Between half of it and all of it.
-        let delay = delay - self.random() % (delay / 2 + 1);
+        let random = self.random();
+        let delay = self.backoff.next(Ended::NotConnected, random).ms;
         self.phase = Phase::BackOff(now.saturating_add(u64::from(delay)), next);
     }
 
@@ -438,7 +445,7 @@ impl<'a> Session<'a> {
             DownloadEvent::Progress(done) => {
                 let done = done.min(size);
                 if done > self.done {
-                    self.attempts = 0;
+                    self.fruitful();
                 }
                 self.done = done;
                 self.count_percent();

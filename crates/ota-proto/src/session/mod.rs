@@ -10,6 +10,7 @@
 //! ```
 //! use ota_proto::messages::OfferRef;
 //! use ota_proto::session::*;
+//! use ota_proto::topics::Topic;
 //!
 //! /// Says whether this device wants an offer, and how much of the package it has already.
 //! struct Rules;
@@ -29,13 +30,15 @@
 //! s.connected(0); // the broker accepted us
 //! let push = br#"{"code":"1000","data":{"size":4,"version":"2.0.0","url":"http://h/f",
 //!     "signMethod":"MD5","sign":"098f6bcd4621d373cade4e832627b4f6"},"id":1}"#;
-//! s.received(5, "/ota/device/upgrade/pk/dn", push, &mut Rules);
+//! let topic = Topic::of_device("/ota/device/upgrade/pk/dn", "pk", "dn").unwrap();
+//! s.received(5, topic, push, &mut Rules);
 //! # let mut done = false;
 //! while !done {
 //!     while let Some(action) = s.poll(10) {
 //!         match action {
 //!             Action::Subscribe => {} // upgrade and get_reply topics
 //!             Action::Publish { report, token } => {
+//!                 // to report.topic().name("pk", "dn")
 //!                 let mut buf = [0; 256];
 //!                 let n = s.write(report, token, &mut buf).unwrap();
 //!                 sent.push(String::from_utf8_lossy(&buf[..n]).into_owned());
@@ -69,7 +72,7 @@
 //! * The same package offered twice is one offer. Another one replaces it while
 //!   it is being downloaded; from verification on it waits for the outcome.
 //! * An offer of the version that runs is answered with a version report.
-//! * Network causes back off and try again with `Range`, up to
+//! * Network causes back off ([`backoff`](crate::backoff)) and try again with `Range`, up to
 //!   [`Config::max_attempts`] in a row without a new byte. An expired URL is
 //!   replaced through firmware/get. Other causes end the update at once; those
 //!   that cannot go away ([`Cause::permanent`]) are handed out to be remembered
@@ -88,6 +91,7 @@ pub use cause::{BootError, Cause, CheckError, DownloadError, Refusal};
 pub use machine::Session;
 
 use crate::messages::{Digest, OfferRef, Step};
+use crate::topics::Topic;
 
 /// Settings of a session.
 #[derive(Debug, Clone, Copy)]
@@ -100,8 +104,6 @@ pub struct Config<'a> {
     pub percent_step: u8,
     /// Attempts in a row without a new byte before a download is given up, at least 1.
     pub max_attempts: u8,
-    /// First and longest delay between two attempts, in milliseconds.
-    pub retry_ms: (u32, u32),
     /// How long an acknowledgement or an answer is waited for, in milliseconds.
     pub reply_ms: u32,
     /// How long a reboot waits for the acknowledgement of the last report, in milliseconds.
@@ -116,7 +118,6 @@ impl<'a> Config<'a> {
             module: None,
             percent_step: 5,
             max_attempts: 10,
-            retry_ms: (1_000, 60_000),
             reply_ms: 10_000,
             reboot_ms: 3_000,
         }
@@ -163,6 +164,15 @@ impl Report {
             Report::Inform | Report::Failure(_) => true,
             Report::Percent(p) => p >= 100,
             Report::FirmwareGet => false,
+        }
+    }
+
+    /// Where it goes.
+    pub fn topic(self) -> Topic {
+        match self {
+            Report::Inform => Topic::Inform,
+            Report::Percent(_) | Report::Failure(_) => Topic::Progress,
+            Report::FirmwareGet => Topic::FirmwareGet,
         }
     }
 
@@ -230,7 +240,7 @@ pub enum DownloadEvent {
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// Not a topic of the session.
+    /// Not a topic on which offers come.
     NotOurs,
     /// The cloud has nothing to install.
     Nothing,
