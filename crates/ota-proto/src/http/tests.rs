@@ -164,7 +164,7 @@ fn run_from(range: Range, known: Option<Validator>, bytes: &[u8], sizes: &[usize
                 body.extend_from_slice(b);
             }
             Event::Redirect(n) => {
-                let to = String::from_utf8(location[..n].to_vec()).unwrap();
+                let to = String::from_utf8_lossy(&location[..n]).into_owned();
                 return (Got::Redirect(to), false);
             }
             Event::End => {

@@ -7,7 +7,7 @@ use super::{
     Report, StartUp, State,
 };
 use crate::backoff::{Backoff, Ended};
-use crate::http::UrlError;
+use crate::http::{HttpError, UrlError};
 use crate::messages::{Offer, OfferError, OfferRef, Push};
 use crate::topics::Topic;
 
@@ -35,6 +35,9 @@ pub(super) struct InFlight {
     pub token: u16,
     pub until: u64,
 }
+
+/// Times that one offer is begun anew because the file changed or its stored part was lost.
+const RESTARTS_MAX: u8 = 3;
 
 /// What is to be done when a back-off is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,9 @@ pub struct Session<'a> {
     attempts: u8,
     backoff: Backoff,
     mismatches: u8,
+    restarts: u8,
+    /// Status with which the URL was refused last.
+    expired: u16,
     /// The bytes in hand come from one run that began at 0.
     from_zero: bool,
     pub(super) fresh: bool,
@@ -107,6 +113,8 @@ impl<'a> Session<'a> {
             attempts: 0,
             backoff: Backoff::new(),
             mismatches: 0,
+            restarts: 0,
+            expired: 403,
             from_zero: false,
             fresh: false,
             random: seed | 1,
@@ -174,15 +182,22 @@ impl<'a> Session<'a> {
     /// The connection to the broker is lost. A download goes on.
     pub fn disconnected(&mut self, now: u64) {
         self.connected = false;
-        if let Phase::Rebooting(until) = &mut self.phase {
-            *until = now.min(*until);
-        }
+        self.reboot_by(now);
         if let Phase::AwaitUrl(until) = &mut self.phase {
             *until = None;
             self.todo |= todo::GET;
         }
         self.in_flight = None;
         self.todo &= !todo::SUBSCRIBE;
+    }
+
+    /// Nothing more is waited for before the reboot, unless that was put out already.
+    fn reboot_by(&mut self, now: u64) {
+        if let Phase::Rebooting(until) = &mut self.phase
+            && *until < u64::MAX
+        {
+            *until = now.min(*until);
+        }
     }
 
     /// The PUBACK for `token` has come. Others than the one awaited are ignored.
@@ -202,9 +217,7 @@ impl<'a> Session<'a> {
             }
             Report::Failure(cause) if self.failure == Some(cause) => self.failure = None,
             Report::Percent(_) => {
-                if let Phase::Rebooting(until) = &mut self.phase {
-                    *until = now.min(*until);
-                }
+                self.reboot_by(now);
                 self.todo &= !todo::DONE;
             }
             _ => {}
@@ -243,7 +256,7 @@ impl<'a> Session<'a> {
     /// Refuses an offer; it is reported only if no other update would be taken for the one that failed.
     fn refuse(&mut self, cause: Cause) -> Received {
         if self.phase == Phase::Idle && !self.trial {
-            self.failure = Some(cause);
+            self.report_failure(cause);
         }
         Received::Refused(cause)
     }
@@ -296,6 +309,7 @@ impl<'a> Session<'a> {
         self.failure = None;
         self.fruitful();
         self.mismatches = 0;
+        self.restarts = 0;
         self.from_zero = self.done == 0;
         // A record of another package must not be taken for this one's.
         self.fresh = self.done == 0;
@@ -362,6 +376,14 @@ impl<'a> Session<'a> {
             self.remember = Some((offer.digest, cause));
         }
         self.end();
+        self.report_failure(cause);
+    }
+
+    fn report_failure(&mut self, cause: Cause) {
+        // The PUBACK of an earlier report with the same text is not this one's.
+        if self.failure.is_some() && matches!(self.in_flight, Some(InFlight { report: Report::Failure(_), .. })) {
+            self.in_flight = None;
+        }
         self.failure = Some(cause);
     }
 
@@ -409,7 +431,7 @@ impl<'a> Session<'a> {
                 Next::AskUrl => self.ask_url(),
             },
             Phase::AwaitUrl(Some(until)) if now >= until => {
-                let cause = DownloadError::Http(crate::http::HttpError::Expired(403));
+                let cause = DownloadError::Http(HttpError::Expired(self.expired));
                 self.retry(now, Cause::Download(cause), Next::AskUrl);
             }
             Phase::Rebooting(until) if now >= until => {
@@ -461,9 +483,14 @@ impl<'a> Session<'a> {
 
     fn download_failed(&mut self, now: u64, error: DownloadError) {
         let cause = Cause::Download(error);
+        // The download is over by itself: nothing to abort.
+        self.phase = Phase::Idle;
         match error.remedy() {
             Remedy::Retry => self.retry(now, cause, Next::Download),
             Remedy::FreshUrl => {
+                if let DownloadError::Http(HttpError::Expired(status)) = error {
+                    self.expired = status;
+                }
                 if self.attempts == 0 {
                     self.attempts = 1;
                     self.ask_url();
@@ -471,7 +498,11 @@ impl<'a> Session<'a> {
                     self.retry(now, cause, Next::AskUrl);
                 }
             }
+            Remedy::Restart if self.restarts >= RESTARTS_MAX => self.fail(cause, false),
             Remedy::Restart => {
+                // Counted for the whole offer: a server that flaps between two files
+                // would otherwise be downloaded from for ever.
+                self.restarts += 1;
                 self.done = 0;
                 self.from_zero = true;
                 self.fresh = true;
@@ -550,9 +581,11 @@ impl<'a> Session<'a> {
         stoppable
     }
 
-    /// Asks the cloud for the newest offer, when there is no update in hand.
+    /// Asks the cloud for the newest offer, when there is no update in hand; in a trial, after it.
     pub fn check(&mut self, _now: u64) {
-        if self.phase == Phase::Idle {
+        if self.trial {
+            self.ask_later = true;
+        } else if self.phase == Phase::Idle {
             self.todo |= todo::GET;
         }
     }

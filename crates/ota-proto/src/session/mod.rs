@@ -200,7 +200,8 @@ pub enum Action {
     },
     /// Download [`Session::url`] from `offset` on.
     StartDownload {
-        /// First byte to ask for.
+        /// First byte to ask for. May equal the size, if all is stored already: then only
+        /// take in what is stored and report [`DownloadEvent::Complete`].
         offset: u32,
         /// What is stored of the package must not be used: begin a new resume record.
         fresh: bool,

@@ -80,7 +80,8 @@ impl Session<'_> {
                 *until = Some(now.saturating_add(u64::from(self.config.reply_ms)));
             }
             Report::FirmwareGet
-        } else if let (true, Some(percent)) = (self.todo & todo::INFORM == 0, self.percent.take()) {
+        } else if let (0, Some(percent)) = (self.todo & todo::INFORM, self.percent) {
+            self.percent = None;
             Report::Percent(percent)
         } else {
             return None;
