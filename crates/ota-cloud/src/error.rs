@@ -171,6 +171,9 @@ impl Error {
             }
             Self::Tls(_) => "give a PEM certificate chain and its PEM private key".into(),
             Self::Timeout(_) => "is the device running, and can it reach the cloud?".into(),
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                "use --force to overwrite it".into()
+            }
             Self::Rsa(_) | Self::Io { .. } | Self::Db(_) => String::new(),
         }
     }

@@ -136,7 +136,7 @@ impl Cloud {
         what: &str,
         mut wanted: impl FnMut(&Event) -> bool,
     ) -> Result<Event> {
-        let end = Instant::now() + timeout;
+        let start = Instant::now();
         let mut seen = after;
         loop {
             for e in self.events_after(seen)? {
@@ -145,7 +145,7 @@ impl Cloud {
                     return Ok(e);
                 }
             }
-            if Instant::now() >= end {
+            if start.elapsed() >= timeout {
                 return Err(Error::Timeout(what.into()));
             }
             std::thread::sleep(POLL);

@@ -186,19 +186,21 @@ impl Cloud {
         timeout: Duration,
         mut on_event: impl FnMut(&Event),
     ) -> Result<Job> {
-        let end = Instant::now() + timeout;
+        let start = Instant::now();
         let mut seen = 0;
         loop {
             // State first: events of a change are written before it shows.
             let job = self.job(id)?;
-            for e in self.job_events(id)?.iter().filter(|e| e.id > seen) {
-                on_event(e);
+            for e in self.job_events(id)? {
+                if e.id > seen {
+                    on_event(&e);
+                    seen = e.id;
+                }
             }
-            seen = self.job_events(id)?.last().map_or(seen, |e| e.id.max(seen));
             if job.is_over() {
                 return Ok(job);
             }
-            if Instant::now() >= end {
+            if start.elapsed() >= timeout {
                 return Err(Error::Timeout(format!("the end of job {id}")));
             }
             std::thread::sleep(Duration::from_millis(25));
