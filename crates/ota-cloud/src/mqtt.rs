@@ -67,6 +67,12 @@ impl<E: std::error::Error> From<E> for Fault {
     }
 }
 
+impl Fault {
+    pub(crate) fn tls(e: &std::io::Error) -> v3::MqttError<Self> {
+        v3::MqttError::Service(Self(format!("TLS: {e}")))
+    }
+}
+
 type Session = v3::Session<Rc<Conn>>;
 
 impl Hub {
@@ -324,7 +330,15 @@ fn may_subscribe(filter: &str, pk: &str, dn: &str) -> bool {
 }
 
 /// The MQTT service of one worker.
-pub(crate) fn service(hub: &Rc<Hub>) -> impl ServiceFactory<ntex::io::Io, ntex::SharedCfg> + use<> {
+pub(crate) fn service<F: ntex::io::Filter>(
+    hub: &Rc<Hub>,
+) -> impl ServiceFactory<
+    ntex::io::Io<F>,
+    ntex::SharedCfg,
+    Response = (),
+    Error = v3::MqttError<Fault>,
+    InitError: std::fmt::Debug,
+> + use<F> {
     let sign_on = hub.clone();
     let control = hub.clone();
     let publish = hub.clone();

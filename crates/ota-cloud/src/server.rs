@@ -1,14 +1,21 @@
 //! The running cloud: listeners, threads, configuration.
 
-use crate::mqtt::{self, Hub};
+use crate::mqtt::{self, Fault, Hub};
 use crate::url::Signer;
 use crate::{Cloud, Error, Result, http, store};
+use ntex::ServiceFactory;
 use ntex::http::{HttpService, Request};
+use ntex::io::{Filter, Io};
+use ntex_tls::rustls::TlsAcceptor;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio_rustls::rustls::{self, ServerConfig};
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -103,17 +110,20 @@ impl Server {
         cloud.max_firmware = config.max_firmware;
         let lock = store::lock(cloud.dir())?.ok_or_else(|| Error::InUse(config.data.clone()))?;
         cloud.all_offline()?;
+        let tls = config.tls.as_ref().map(tls_config).transpose()?;
         let (mqtt, mqtt_addr) = listen(config.mqtt)?;
         let (http, http_addr) = listen(config.http)?;
         let base_url = config.public_url.clone().unwrap_or_else(|| {
             let host = reachable(http_addr.ip());
-            format!("http://{}", SocketAddr::new(host, http_addr.port()))
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", SocketAddr::new(host, http_addr.port()))
         });
         let shared = Shared {
             signer: Signer::new(&cloud.meta("url_key")?.unwrap_or_default()),
             cloud: cloud.clone(),
             base_url: base_url.trim_end_matches('/').into(),
             config,
+            tls,
         };
         let (tx, rx) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -175,6 +185,7 @@ struct Shared {
     signer: Signer,
     base_url: String,
     config: Config,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 fn run(
@@ -203,37 +214,76 @@ fn serve(
     http: TcpListener,
 ) -> std::io::Result<ntex::server::Server> {
     let files = shared.clone();
-    Ok(ntex::server::build()
+    let tls = shared.tls.clone();
+    let builder = ntex::server::build()
         .workers(1)
         .disable_signals()
-        .shutdown_timeout(ntex::time::Seconds(1))
-        .listen("mqtt", mqtt, async move |_| {
-            let hub = Hub::new(
-                shared.cloud.clone(),
-                shared.signer.clone(),
-                shared.base_url.clone(),
-                &shared.config,
-            );
-            ntex::rt::spawn(poll(std::rc::Rc::downgrade(&hub), shared.config.poll));
-            mqtt::service(&hub)
-        })?
-        .config(
-            "mqtt",
-            ntex::SharedCfg::new("mqtt")
-                .add(ntex_mqtt::MqttServiceConfig::new().set_max_size(mqtt::MAX_PACKET)),
-        )
-        .listen("http", http, async move |_| {
-            let files = files.clone();
-            HttpService::new(move |req: Request| {
-                let resp = http::serve(&files.cloud, &files.signer, &req);
-                async move { Ok::<_, std::io::Error>(resp) }
-            })
-        })?
-        .run())
+        .shutdown_timeout(ntex::time::Seconds(1));
+    let builder = match tls.clone() {
+        None => builder.listen("mqtt", mqtt, async move |_| mqtt::service(&shared.hub()))?,
+        Some(tls) => builder.listen("mqtt", mqtt, async move |_| {
+            let mqtt = mqtt::service(&shared.hub()).map_init_err(drop);
+            TlsAcceptor::new(tls.clone())
+                .map_err(|e| Fault::tls(&e))
+                .and_then(mqtt)
+        })?,
+    };
+    let mqtt = ntex_mqtt::MqttServiceConfig::new().set_max_size(mqtt::MAX_PACKET);
+    let builder = builder.config("mqtt", ntex::SharedCfg::new("mqtt").add(mqtt));
+    let builder = match tls {
+        None => builder.listen("http", http, async move |_| files.http())?,
+        Some(tls) => builder.listen("http", http, async move |_| {
+            let http = files.http().map_err(drop).map_init_err(drop);
+            TlsAcceptor::new(tls.clone()).map_err(drop).and_then(http)
+        })?,
+    };
+    Ok(builder.run())
+}
+
+impl Shared {
+    /// The MQTT side of the worker's thread, with its search for new jobs running.
+    fn hub(&self) -> Rc<Hub> {
+        let (cloud, signer) = (self.cloud.clone(), self.signer.clone());
+        let hub = Hub::new(cloud, signer, self.base_url.clone(), &self.config);
+        ntex::rt::spawn(poll(Rc::downgrade(&hub), self.config.poll));
+        hub
+    }
+
+    fn http<F: Filter>(
+        &self,
+    ) -> impl ServiceFactory<
+        Io<F>,
+        ntex::SharedCfg,
+        Response = (),
+        Error: std::fmt::Debug,
+        InitError: std::fmt::Debug,
+    > + use<F> {
+        let (cloud, signer) = (self.cloud.clone(), self.signer.clone());
+        HttpService::new(move |req: Request| {
+            let resp = http::serve(&cloud, &signer, &req);
+            async move { Ok::<_, std::io::Error>(resp) }
+        })
+    }
+}
+
+/// What both servers need to speak TLS.
+fn tls_config(files: &TlsFiles) -> Result<Arc<ServerConfig>> {
+    let about =
+        |path: &Path, e: &dyn std::fmt::Display| Error::Tls(format!("{}: {e}", path.display()));
+    let chain = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
+        .map_err(|e| about(&files.cert, &e))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| about(&files.key, &e))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|c| c.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|e| about(&files.cert, &e))?;
+    Ok(Arc::new(config))
 }
 
 /// Looks for upgrades to push: jobs are started by other processes too.
-async fn poll(hub: std::rc::Weak<Hub>, every: Duration) {
+async fn poll(hub: Weak<Hub>, every: Duration) {
     loop {
         ntex::time::sleep(every).await;
         let Some(hub) = hub.upgrade() else { return };
