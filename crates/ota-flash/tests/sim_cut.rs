@@ -252,6 +252,19 @@ fn the_finished_part_of_a_torn_erase_settles_unstable_bits() {
     assert_eq!(flash.unstable_bits(), SECTOR * 4 - UNIT * 4);
 }
 
+/// A programmer's tool writes whole, stable cells.
+#[test]
+fn loading_settles_unstable_bits() {
+    let mut flash = cut_erase(&[0; SECTOR], CutVariant::Flicker { seed: 4 });
+    flash.load(256, &[0x42; 100]);
+    assert_eq!(flash.unstable_bits(), (SECTOR - 100) * 8);
+    let mut read = [0; 100];
+    for _ in 0..16 {
+        flash.read(256, &mut read).unwrap();
+        assert_eq!(read, [0x42; 100]);
+    }
+}
+
 /// Digests that are kept are forgotten when anything changes.
 #[test]
 fn a_change_of_any_kind_changes_the_digests() {
