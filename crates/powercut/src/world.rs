@@ -1,0 +1,580 @@
+//! A device without a processor: flash, partitions, images, an application.
+
+use core::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use ota_bootlib::{
+    AppError, BootState, Config, Decision, FailCode, Hooks, Image, Journal, Partitions, Refused,
+    Request, Slot, Strategy, Verify, VersionText, start_up,
+};
+use ota_flash::sim::{CutVariant, Op, OpKind, SimFlash};
+use ota_flash::{Partition, PartitionEntry, PartitionId, PartitionTable, Permissions};
+
+/// Sizes of a device, in sectors of `SECTOR` bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Sectors of the active slot.
+    pub active: u32,
+    /// Sectors of the update slot.
+    pub update: u32,
+    /// Sectors of the journal partition.
+    pub journal: u32,
+}
+
+/// The views of one flash.
+pub type View<'a, const S: usize, const U: usize> = Partition<'a, SimFlash<S, U>>;
+
+impl Layout {
+    /// Sectors in all: active, update, journal, mailbox, in this order.
+    pub fn sectors(&self) -> u32 {
+        self.active + self.update + self.journal + 1
+    }
+
+    fn table(&self, sector: u32) -> PartitionTable<4> {
+        let rw = Permissions::READ_WRITE;
+        let at = |n: u32| n * sector;
+        let journal = self.active + self.update;
+        PartitionTable::new(
+            at(self.sectors()),
+            sector,
+            [
+                PartitionEntry::new(PartitionId::Application, 0, at(self.active), rw),
+                PartitionEntry::new(PartitionId::OtaTemp, at(self.active), at(self.update), rw),
+                PartitionEntry::new(
+                    PartitionId::RecoveryBackPara,
+                    at(journal),
+                    at(self.journal),
+                    rw,
+                ),
+                PartitionEntry::new(
+                    PartitionId::Parameter1,
+                    at(journal + self.journal),
+                    sector,
+                    rw,
+                ),
+            ],
+        )
+    }
+
+    /// The partitions of `flash`.
+    pub fn open<'a, const S: usize, const U: usize>(
+        &self,
+        flash: &'a RefCell<SimFlash<S, U>>,
+    ) -> Partitions<View<'a, S, U>> {
+        let table = self.table(S as u32);
+        let open = |id| table.open(flash, id).expect("partition");
+        Partitions {
+            active: open(PartitionId::Application),
+            update: open(PartitionId::OtaTemp),
+            journal: open(PartitionId::RecoveryBackPara),
+            mailbox: Some(open(PartitionId::Parameter1)),
+        }
+    }
+
+    /// Sectors of the journal partition, as numbers of the whole flash.
+    pub fn journal_sectors(&self) -> core::ops::Range<usize> {
+        let from = (self.active + self.update) as usize;
+        from..from + self.journal as usize
+    }
+}
+
+/// An image the judge knows.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its bytes, padded to whole sectors with what lies behind them.
+    pub bytes: Arc<Vec<u8>>,
+    /// Its length.
+    pub total: u32,
+    /// Digest of each of its sectors.
+    pub sectors: Arc<Vec<u128>>,
+    /// Made-up SHA-256.
+    pub sha256: [u8; 32],
+}
+
+impl Known {
+    /// An image of `total` bytes; `bytes` holds whole sectors.
+    pub fn new<const S: usize, const U: usize>(bytes: Vec<u8>, total: u32, name: u8) -> Self {
+        let mut flash = SimFlash::<S, U>::new(bytes.len());
+        flash.load(0, &bytes);
+        let sectors = (0..bytes.len() / S)
+            .map(|i| flash.sector_digest(i))
+            .collect();
+        Self {
+            bytes: Arc::new(bytes),
+            total,
+            sectors: Arc::new(sectors),
+            sha256: [name; 32],
+        }
+    }
+
+    /// Whether `flash` holds this image from sector `first` on, solidly.
+    pub fn lies_at<const S: usize, const U: usize>(
+        &self,
+        flash: &SimFlash<S, U>,
+        first: usize,
+    ) -> bool {
+        self.sectors.iter().enumerate().all(|(i, d)| {
+            flash.sector_digest(first + i) == *d && flash.unstable_bits_in(first + i) == 0
+        })
+    }
+}
+
+/// A judge that knows the images by heart, so that a sweep need not hash them.
+pub struct Judge<'a, const S: usize, const U: usize> {
+    /// The flash.
+    pub flash: &'a RefCell<SimFlash<S, U>>,
+    /// Images that may run.
+    pub good: &'a [Known],
+}
+
+impl<const S: usize, const U: usize> Verify<View<'_, S, U>> for Judge<'_, S, U> {
+    fn verify(
+        &mut self,
+        slot: &mut View<'_, S, U>,
+        total: Option<u32>,
+        _floor: &VersionText,
+        _buf: &mut [u8],
+        _hooks: &mut dyn Hooks,
+    ) -> Result<Image, Refused> {
+        let first = slot.address() as usize / S;
+        let mut flash = self.flash.borrow_mut();
+        let found = self.good.iter().find(|k| {
+            total.is_none_or(|t| t == k.total)
+                && k.bytes.len() <= slot.len() as usize
+                && k.sectors.iter().enumerate().all(|(i, d)| {
+                    let at = first + i;
+                    if flash.unstable_bits_in(at) == 0 {
+                        return flash.sector_digest(at) == *d;
+                    }
+                    // Unstable bits: what a read sees now.
+                    let mut bytes = vec![0; S];
+                    use embedded_storage::nor_flash::ReadNorFlash as _;
+                    flash.read((at * S) as u32, &mut bytes).is_ok()
+                        && bytes == k.bytes[i * S..(i + 1) * S]
+                })
+        });
+        match found {
+            Some(k) if flash.is_powered() => Ok(Image {
+                total: k.total,
+                sha256: k.sha256,
+                version: VersionText::NONE,
+            }),
+            _ => Err(Refused {
+                code: FailCode::Digest,
+                offset: 0,
+            }),
+        }
+    }
+}
+
+/// What the new image does when it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum App {
+    /// Confirms at its first start.
+    Confirms,
+    /// Never confirms: each start ends in a reset.
+    NeverConfirms,
+    /// Asks to go back at its first start.
+    AsksBack,
+}
+
+/// A device with an update requested.
+#[derive(Clone)]
+pub struct World<const S: usize, const U: usize> {
+    /// Sizes.
+    pub layout: Layout,
+    /// The strategy of the request.
+    pub strategy: Strategy,
+    /// Flash with the request durable.
+    pub flash: SimFlash<S, U>,
+    /// What runs now.
+    pub old: Known,
+    /// What is to run.
+    pub new: Known,
+    /// What the new image does.
+    pub app: App,
+    /// The update image is damaged: it must be refused.
+    pub bad: bool,
+}
+
+/// A violated promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong(pub String);
+
+macro_rules! wrong {
+    ($($t:tt)*) => { return Err(Wrong(format!($($t)*))) };
+}
+
+/// One planned cut: that many operations after the last one (or the beginning).
+pub type Cut = (u64, CutVariant);
+
+/// What happened so far, as far as promises depend on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Past {
+    /// Trial starts decided.
+    pub starts: u64,
+    /// The application was told that the image is confirmed.
+    pub confirmed: bool,
+    /// Cuts so far.
+    pub cuts: u64,
+}
+
+/// One operation of a recorded run, and what was true in front of it.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Erase or program, and where.
+    pub op: Op,
+    /// What was programmed.
+    pub data: Vec<u8>,
+    /// What happened before it.
+    pub past: Past,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Run {
+    /// Planned cuts that fired.
+    pub fired: usize,
+    /// Boots of it.
+    pub boots: u32,
+}
+
+/// Ends of runs that are known to be right: digests of whole states.
+pub type Memo = std::collections::HashSet<u128>;
+
+/// Records operations, and switches power off as soon as a state comes up whose
+/// end is known.
+struct Watch<'a, const S: usize, const U: usize> {
+    flash: &'a RefCell<SimFlash<S, U>>,
+    past: &'a Cell<Past>,
+    record: Option<&'a mut Vec<Step>>,
+    taken: usize,
+    memo: Option<&'a Memo>,
+    journal: core::ops::Range<usize>,
+    last: u128,
+    seen: Vec<u128>,
+    hit: bool,
+}
+
+impl<const S: usize, const U: usize> Watch<'_, S, U> {
+    /// Notes the operations since the last look, with what they left.
+    fn take(&mut self) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let flash = self.flash.borrow();
+        for op in flash.trace().iter().skip(self.taken) {
+            let data = match op.kind {
+                OpKind::Erase => Vec::new(),
+                OpKind::Program => flash.dump(op.offset, U),
+            };
+            record.push(Step {
+                op: *op,
+                data,
+                past: self.past.get(),
+            });
+        }
+        self.taken = flash.trace().len();
+    }
+}
+
+impl<const S: usize, const U: usize> Hooks for Watch<'_, S, U> {
+    fn tick(&mut self) {
+        self.take();
+        let Some(memo) = self.memo else { return };
+        let mut flash = self.flash.borrow_mut();
+        let journal = flash.digest(self.journal.clone());
+        if journal == self.last || !flash.is_powered() {
+            return;
+        }
+        // What was there at power-on says nothing: it was not written by this boot.
+        let first = self.last == 0;
+        self.last = journal;
+        if first || flash.unstable_bits() != 0 {
+            return;
+        }
+        let past = self.past.get();
+        let salt = mix(&[past.starts, past.confirmed.into(), past.cuts.min(3)]);
+        let key = flash.state_digest() ^ salt;
+        if memo.contains(&key) {
+            self.hit = true;
+            flash.power_off();
+        } else {
+            self.seen.push(key);
+        }
+    }
+}
+
+fn mix(words: &[u64]) -> u128 {
+    let mut h = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835_u128;
+    for w in words {
+        h = (h ^ u128::from(*w)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013B);
+        h ^= h >> 61;
+    }
+    h
+}
+
+/// Boots after which a run counts as a loop.
+const MAX_BOOTS: u32 = 40;
+/// Starts of an image that never confirms.
+const TRIES: u64 = 3;
+
+impl<const S: usize, const U: usize> World<S, U> {
+    /// A device with `old` in the active slot, `new` in the update slot and the
+    /// request durable. `first` are bytes for the update slot, when that is not
+    /// the image itself (a patch).
+    pub fn new(layout: Layout, strategy: Strategy, old: Known, new: Known, app: App) -> Self {
+        let mut flash = SimFlash::new(layout.sectors() as usize * S);
+        flash.load(0, &old.bytes);
+        let noise: Vec<u8> = (0..layout.update as usize * S)
+            .map(|i| (i * 7 + i / 251) as u8)
+            .collect();
+        flash.load(layout.active * S as u32, &noise);
+        flash.load(layout.active * S as u32, &new.bytes);
+        let mut world = Self {
+            layout,
+            strategy,
+            flash,
+            old,
+            new,
+            app,
+            bad: false,
+        };
+        let request = Request::image(strategy, world.new.total, world.new.sha256);
+        world.request(&request);
+        world
+    }
+
+    /// Boots once so that the journal is not blank, and writes a request.
+    fn request(&mut self, request: &Request) {
+        let cell = RefCell::new(self.flash.clone());
+        let mut parts = self.layout.open(&cell);
+        let good = [self.old.clone()];
+        let mut judge = Judge {
+            flash: &cell,
+            good: &good,
+        };
+        let mut buf = vec![0; S];
+        let d = start_up(
+            &mut parts,
+            &mut judge,
+            &mut (),
+            &Config::default(),
+            &mut buf,
+        );
+        assert_eq!(
+            d,
+            Decision::Start {
+                slot: Slot::First,
+                trial: false
+            }
+        );
+        let mut journal = Journal::open(parts.journal).expect("journal");
+        journal.request(request, &mut ()).expect("request");
+        self.flash = cell.into_inner();
+        self.flash.reset_stats();
+    }
+
+    /// Makes the image in the update slot bad.
+    pub fn spoil(mut self) -> Self {
+        self.flash.flip(self.layout.active * S as u32 + 5, 0x10);
+        self.bad = true;
+        self
+    }
+
+    /// Runs the device through `cuts` to its end and checks every promise on
+    /// the way. `flash` is left as it was at the end.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub fn run(
+        &self,
+        flash: &mut SimFlash<S, U>,
+        past: Past,
+        cuts: &[Cut],
+        mut memo: Option<&mut Memo>,
+        mut record: Option<&mut Vec<Step>>,
+    ) -> Result<Run, Wrong> {
+        let past = Cell::new(past);
+        let mut run = Run::default();
+        let mut planned = false;
+        let mut seen = Vec::new();
+        if record.is_some() {
+            flash.start_trace();
+        }
+        for boots in 1..=MAX_BOOTS {
+            run.boots = boots;
+            flash.power_on();
+            if !planned && let Some((after, variant)) = cuts.get(run.fired) {
+                flash.cut_after(*after, *variant);
+                planned = true;
+            }
+            let last = run.fired == cuts.len();
+            let cell = RefCell::new(core::mem::replace(flash, SimFlash::new(S)));
+            let mut watch = Watch {
+                flash: &cell,
+                past: &past,
+                taken: cell.borrow().trace().len(),
+                record: record.as_deref_mut(),
+                memo: memo.as_deref().filter(|_| last),
+                journal: self.layout.journal_sectors(),
+                last: 0,
+                seen: Vec::new(),
+                hit: false,
+            };
+            let end = self.boot(&cell, &mut watch, &past);
+            watch.take();
+            seen.append(&mut watch.seen);
+            let hit = watch.hit;
+            drop(watch);
+            *flash = cell.into_inner();
+            if hit {
+                self.keep(memo, seen);
+                return Ok(run);
+            }
+            if !flash.is_powered() {
+                if flash.fired().is_none() {
+                    wrong!("power went without a cut");
+                }
+                run.fired += 1;
+                past.set(Past {
+                    cuts: past.get().cuts + 1,
+                    ..past.get()
+                });
+                planned = false;
+                continue;
+            }
+            if end? {
+                self.check_end(flash, past.get())?;
+                self.keep(memo.take(), seen);
+                return Ok(run);
+            }
+        }
+        wrong!("no end after {MAX_BOOTS} boots")
+    }
+
+    /// Prints the journal, for the one who looks for a mistake.
+    pub fn dump(&self, flash: &SimFlash<S, U>) {
+        for s in self.layout.journal_sectors() {
+            for (i, row) in flash.dump((s * S) as u32, S).chunks(U.max(32)).enumerate() {
+                if row.iter().any(|b| *b != 0xFF) {
+                    let unstable = flash.unstable_bits_in(s);
+                    println!("sector {s} row {i} ({unstable} unstable in the sector): {row:02x?}");
+                }
+            }
+        }
+    }
+
+    fn check_end(&self, flash: &SimFlash<S, U>, past: Past) -> Result<(), Wrong> {
+        let went_back = self.old.lies_at(flash, 0) && !self.new.lies_at(flash, 0);
+        let back = self.bad || self.app != App::Confirms;
+        if went_back != back {
+            wrong!(
+                "ends with the {} image",
+                if went_back { "old" } else { "new" }
+            );
+        }
+        let Past { starts, cuts, .. } = past;
+        if back && !self.bad && self.app == App::NeverConfirms && starts + cuts < TRIES {
+            wrong!("reverted after {starts} starts and {cuts} cuts");
+        }
+        Ok(())
+    }
+
+    fn keep(&self, memo: Option<&mut Memo>, seen: Vec<u128>) {
+        if let Some(memo) = memo {
+            memo.extend(seen);
+        }
+    }
+
+    /// Boot loader and, when it starts something, the application. `true`: this
+    /// is the end. Results are only looked at when power stayed on.
+    fn boot(
+        &self,
+        cell: &RefCell<SimFlash<S, U>>,
+        hooks: &mut dyn Hooks,
+        past: &Cell<Past>,
+    ) -> Result<bool, Wrong> {
+        let mut parts = self.layout.open(cell);
+        let good = [self.old.clone(), self.new.clone()];
+        let mut judge = Judge {
+            flash: cell,
+            good: &good,
+        };
+        let mut buf = vec![0; S];
+        let d = start_up(&mut parts, &mut judge, hooks, &Config::default(), &mut buf);
+        if !cell.borrow().is_powered() {
+            return Ok(false);
+        }
+        let Decision::Start { slot, trial } = d else {
+            wrong!("decided {d:?}");
+        };
+        let (old, new) = {
+            let flash = cell.borrow();
+            let first = if slot == Slot::First {
+                0
+            } else {
+                self.layout.active as usize
+            };
+            (
+                self.old.lies_at(&flash, first),
+                self.new.lies_at(&flash, first),
+            )
+        };
+        if !old && !new {
+            wrong!("started a mixture (trial {trial})");
+        }
+        if past.get().confirmed && !new {
+            wrong!("the confirmed image is gone");
+        }
+        if self.bad && new && !old {
+            wrong!("started a bad image");
+        }
+        past.set(Past {
+            starts: past.get().starts + u64::from(trial),
+            ..past.get()
+        });
+        let mut journal = match Journal::open(parts.journal) {
+            Ok(j) => j,
+            Err(f) => wrong!("{f}"),
+        };
+        let state = journal.boot_state();
+        // The newest record, "confirmed", may be unstable: seen by the loader and not by
+        // the application, which then confirms again.
+        let journal_sectors = self.layout.journal_sectors();
+        let weak = journal_sectors
+            .into_iter()
+            .any(|s| cell.borrow().unstable_bits_in(s) != 0);
+        if trial != matches!(state, BootState::Trial { .. }) && (trial || !weak) {
+            wrong!("trial is {trial} in state {state:?}");
+        }
+        match (state, self.app) {
+            (BootState::Trial { .. }, App::Confirms) => {
+                match journal.confirm(true, hooks) {
+                    Ok(()) => past.set(Past {
+                        confirmed: true,
+                        ..past.get()
+                    }),
+                    Err(AppError::Flash(_)) if !cell.borrow().is_powered() => {}
+                    Err(e) => wrong!("confirm: {e}"),
+                }
+                Ok(false)
+            }
+            (BootState::Trial { .. }, App::NeverConfirms) => Ok(false),
+            (BootState::Trial { .. }, App::AsksBack) => match journal.revert(hooks) {
+                Err(e) if cell.borrow().is_powered() => wrong!("revert: {e}"),
+                _ => Ok(false),
+            },
+            (BootState::Idle, _) => {
+                let failed = journal.state().failure().is_some();
+                if failed == (new && !old) {
+                    wrong!("image is new: {new}, failure recorded: {failed}");
+                }
+                Ok(true)
+            }
+            // Likewise "reverted": the application sees the step before, and restarts.
+            (BootState::Reverting, _) if weak => Ok(false),
+            (state, _) => wrong!("started in state {state:?}"),
+        }
+    }
+}
