@@ -1,3 +1,5 @@
-//! The `ota` command: images, packages, keys, deltas and a development cloud.
+//! The `ota` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    ota_cli::main()
+}

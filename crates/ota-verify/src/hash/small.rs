@@ -78,7 +78,16 @@ impl Md5 {
     #[must_use]
     pub const fn new() -> Self {
         Self(Core {
-            state: [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476, 0, 0, 0, 0],
+            state: [
+                0x6745_2301,
+                0xEFCD_AB89,
+                0x98BA_DCFE,
+                0x1032_5476,
+                0,
+                0,
+                0,
+                0,
+            ],
             block: [0; 64],
             len: 0,
             compress: md5_compress,
@@ -119,8 +128,14 @@ impl Sha256 {
     pub const fn new() -> Self {
         Self(Core {
             state: [
-                0x6A09_E667, 0xBB67_AE85, 0x3C6E_F372, 0xA54F_F53A, 0x510E_527F, 0x9B05_688C,
-                0x1F83_D9AB, 0x5BE0_CD19,
+                0x6A09_E667,
+                0xBB67_AE85,
+                0x3C6E_F372,
+                0xA54F_F53A,
+                0x510E_527F,
+                0x9B05_688C,
+                0x1F83_D9AB,
+                0x5BE0_CD19,
             ],
             block: [0; 64],
             len: 0,
@@ -209,13 +224,20 @@ fn sha256_compress(state: &mut [u32; 8], block: &[u8; 64]) {
         let (w15, w2) = (w[i + 1], w[i + 14]);
         let s0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
         let s1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
-        w[i + 16] = w[i].wrapping_add(s0).wrapping_add(w[i + 9]).wrapping_add(s1);
+        w[i + 16] = w[i]
+            .wrapping_add(s0)
+            .wrapping_add(w[i + 9])
+            .wrapping_add(s1);
     }
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
     for (k, w) in SHA256_K.iter().zip(&w) {
         let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
         let ch = g ^ (e & (f ^ g));
-        let t1 = h.wrapping_add(s1).wrapping_add(ch).wrapping_add(*k).wrapping_add(*w);
+        let t1 = h
+            .wrapping_add(s1)
+            .wrapping_add(ch)
+            .wrapping_add(*k)
+            .wrapping_add(*w);
         let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
         let maj = (a & b) ^ (c & (a ^ b));
         let t2 = s0.wrapping_add(maj);

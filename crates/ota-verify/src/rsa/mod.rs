@@ -187,7 +187,11 @@ impl RsaPublicKey {
             return Err(SignatureError::Range);
         }
         let block = self.modulus.power(&signature, self.exponent);
-        if block == encoded(expected, digest) { Ok(()) } else { Err(SignatureError::Mismatch) }
+        if block == encoded(expected, digest) {
+            Ok(())
+        } else {
+            Err(SignatureError::Mismatch)
+        }
     }
 }
 

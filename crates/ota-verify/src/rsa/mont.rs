@@ -38,7 +38,6 @@ impl Limbs {
         }
         out
     }
-
 }
 
 /// An odd modulus with its top bit set, and what Montgomery needs besides.

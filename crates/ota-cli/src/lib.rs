@@ -1,0 +1,57 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod board;
+mod failure;
+mod files;
+mod image;
+mod inspect;
+mod key;
+mod merge;
+mod package;
+mod report;
+
+pub use failure::{Failure, Outcome};
+pub use files::{Output, read, read_text};
+pub use report::Report;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Over-the-air updates for AliOS-style firmware: images, packages, keys.
+#[derive(Debug, Parser)]
+#[command(name = "ota", version, propagate_version = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Pack, look into, verify and merge firmware images
+    #[command(subcommand)]
+    Image(image::Command),
+    /// Sign and verify what the cloud serves
+    #[command(subcommand)]
+    Package(package::Command),
+    /// Make keys and the texts devices keep them in
+    #[command(subcommand)]
+    Key(key::Command),
+}
+
+/// Runs the command line of this process.
+///
+/// Exit status: 0 done, 1 failed, 2 wrong usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Image(command) => command.run(),
+        Command::Package(command) => command.run(),
+        Command::Key(command) => command.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.print(),
+    }
+}
