@@ -24,7 +24,7 @@ const ALL: [(Part, &str); 3] = [
 ];
 
 /// Packages whose feature `peers` turns on tests against real programs.
-const PEER_CRATES: [&str; 2] = ["ota-cloud", "uota-tests"];
+const PEER_CRATES: [&str; 3] = ["ota-cli", "ota-cloud", "uota-tests"];
 
 /// Runs the parts asked for; the first failure ends it.
 pub fn run(only: Option<Part>) -> Result<()> {
