@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod cloud;
 mod failure;
 mod files;
 mod image;
@@ -38,6 +39,8 @@ enum Command {
     /// Make keys and the texts devices keep them in
     #[command(subcommand)]
     Key(key::Command),
+    /// A development cloud that speaks the protocol of Alibaba Cloud IoT OTA
+    Cloud(cloud::Args),
 }
 
 /// Runs the command line of this process.
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Image(command) => command.run(),
         Command::Package(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Cloud(args) => args.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

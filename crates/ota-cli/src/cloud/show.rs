@@ -1,0 +1,148 @@
+//! What the commands print: for people, or as JSON.
+
+use ota_cloud::{Cloud, Device, Firmware, Job, Product, Task};
+use serde::Serialize;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Where facts go.
+#[derive(Debug, Clone, Copy)]
+pub struct Out {
+    pub json: bool,
+}
+
+impl Out {
+    /// Prints `value` as JSON, or lets `human` print it.
+    fn print<T: Serialize>(self, value: &T, human: impl FnOnce()) {
+        if self.json {
+            println!("{}", serde_json::to_string(value).unwrap_or_default());
+        } else {
+            human();
+        }
+    }
+
+    /// Something a person may want to know; goes to standard error.
+    pub fn hint(self, text: &str) {
+        if !self.json {
+            eprintln!("note: {text}");
+        }
+    }
+
+    pub fn product(self, p: &Product) {
+        self.print(p, || {
+            println!("product          {}", p.pk);
+            println!("product secret   {}", p.ps);
+            let on = if p.secure_upgrade { "on" } else { "off" };
+            println!("secure upgrade   {on}");
+        });
+    }
+
+    pub fn device(self, d: &Device) {
+        self.print(d, || {
+            println!("product key      {}", d.pk);
+            println!("device name      {}", d.dn);
+            println!("device secret    {}", d.ds);
+            println!("product secret   {}", d.ps);
+            println!("state            {}", presence(d));
+            for v in &d.versions {
+                println!(
+                    "version          {} ({}, {})",
+                    v.version,
+                    v.module,
+                    ago(v.at)
+                );
+            }
+        });
+    }
+
+    pub fn devices(self, devices: &[Device]) {
+        self.print(&devices, || {
+            println!("{:<32}  {:<24}  state", "device", "version");
+            for d in devices {
+                let version = d.version().unwrap_or("never reported");
+                println!("{:<32}  {version:<24}  {}", d.dn, presence(d));
+            }
+        });
+    }
+
+    pub fn firmware(self, f: &Firmware) {
+        self.print(f, || {
+            println!("firmware {}: {} {}", f.id, f.pk, f.version);
+            println!("{}, {} bytes, {}", f.file, f.size, f.method.as_str());
+        });
+        if let Some(inside) = f.image_version.as_ref().filter(|v| **v != f.version) {
+            self.hint(&format!(
+                "the image itself is version {inside}: devices will report that one, \
+                 and the update will never count as a success"
+            ));
+        }
+        self.hint(&format!(
+            "next: ota cloud firmware validate {} --mode full --device DN",
+            f.id
+        ));
+    }
+
+    pub fn started(self, cloud: &Cloud, job: &Job) {
+        self.job(job);
+        if !cloud.is_served() {
+            self.hint("no cloud is serving now: devices get it when `ota cloud serve` runs");
+        }
+        if !job.is_over() {
+            self.hint(&format!("follow it: ota cloud job watch {}", job.id));
+        }
+    }
+
+    pub fn job(self, job: &Job) {
+        self.print(job, || {
+            println!(
+                "job {}: {} {} ({})",
+                job.id,
+                job.pk,
+                job.version,
+                job.mode.as_str()
+            );
+            for t in &job.tasks {
+                println!("  {:<32}  {}", t.dn, task(t));
+            }
+        });
+    }
+}
+
+/// State, step and words of one device's update.
+pub fn task(t: &Task) -> String {
+    let mut text = t.state.to_string();
+    match t.step {
+        Some(step) if step < 0 => text += &format!(" ({step})"),
+        Some(step) if t.state.is_active() => text += &format!(" {step} %"),
+        _ => {}
+    }
+    if !t.desc.is_empty() {
+        text += &format!(": {}", printable(&t.desc));
+    }
+    text
+}
+
+/// A device's words without anything that could move the cursor.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+fn presence(d: &Device) -> String {
+    match (d.online, d.last_seen) {
+        (true, _) => "online".into(),
+        (false, Some(at)) => format!("offline, last seen {}", ago(at)),
+        (false, None) => "never seen".into(),
+    }
+}
+
+fn ago(at: i64) -> String {
+    let then = UNIX_EPOCH + Duration::from_millis(at.unsigned_abs());
+    let past = SystemTime::now().duration_since(then).unwrap_or_default();
+    match past.as_secs() {
+        0 => "just now".into(),
+        s @ 1..=119 => format!("{s} s ago"),
+        s @ 120..=7199 => format!("{} min ago", s / 60),
+        s => format!("{} h ago", s / 3600),
+    }
+}
