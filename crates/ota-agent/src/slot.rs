@@ -24,7 +24,7 @@ pub struct ImageSlot<'p, P, const N: usize> {
     usable: u32,
 }
 
-impl<'p, P: NorFlash + Clone, const N: usize> ImageSlot<'p, P, N> {
+impl<'p, P: NorFlash, const N: usize> ImageSlot<'p, P, N> {
     /// A slot of which the first `usable` bytes may hold an image (what is behind
     /// belongs to the boot loader), under this policy.
     pub fn new(
@@ -55,7 +55,7 @@ fn sink<E>(error: WriteError<E>) -> SinkError {
     }
 }
 
-impl<P: NorFlash + Clone, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
+impl<P: NorFlash, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
     fn capacity(&self) -> u32 {
         self.usable.min(self.policy.max_image_len)
     }
@@ -64,8 +64,7 @@ impl<P: NorFlash + Clone, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
         if size > self.capacity() {
             return Err(SinkError::Full);
         }
-        let slot = self.writer.flash_mut().clone();
-        self.writer = StreamWriter::resume(slot, stored.min(size));
+        self.writer.restart(stored.min(size));
         Ok(self.writer.position())
     }
 
@@ -96,7 +95,7 @@ impl<P: NorFlash + Clone, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
     }
 }
 
-impl<P: NorFlash + Clone, const N: usize> VerifyImage for ImageSlot<'_, P, N> {
+impl<P: NorFlash, const N: usize> VerifyImage for ImageSlot<'_, P, N> {
     fn verify_image(&mut self, size: u32) -> Result<ImageInfo, CheckError> {
         let verifier = ImageVerifier {
             policy: self.policy,

@@ -149,6 +149,16 @@ impl<P: NorFlash, const N: usize> StreamWriter<P, N> {
         Self::at_sector(flash, durable / Self::SECTOR * Self::SECTOR)
     }
 
+    /// Starts over on the same flash, as [`resume`](Self::resume) does.
+    pub fn restart(&mut self, durable: u32) {
+        let start = durable / Self::SECTOR * Self::SECTOR;
+        self.durable = start;
+        self.prepared = start;
+        self.blank_from = u32::MAX;
+        self.fill = 0;
+        self.state = State::Open;
+    }
+
     fn at_sector(flash: P, start: u32) -> Self {
         Self {
             flash,

@@ -1,0 +1,44 @@
+//! Prints figures, never judges speed: machines are noisy. Memory is counted,
+//! so a limit that is passed ends with an error.
+
+mod download;
+mod verify;
+
+use clap::{Parser, Subcommand};
+
+/// Speed and memory figures of uota.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// MB/s of hashing, writing and verifying an image
+    Verify,
+    /// RAM of a whole download
+    Ram,
+}
+
+fn main() -> std::process::ExitCode {
+    let args = Args::parse();
+    let ok = match args.what {
+        Some(What::Verify) => {
+            verify::run();
+            true
+        }
+        Some(What::Ram) => download::run(),
+        None => {
+            verify::run();
+            println!();
+            download::run()
+        }
+    };
+    if ok {
+        std::process::ExitCode::SUCCESS
+    } else {
+        std::process::ExitCode::FAILURE
+    }
+}
