@@ -13,10 +13,10 @@ use ota_verify::{Coding, Policy, Version};
 /// What a device without TLS and TCP/IP may take, in bytes.
 const LIMIT: usize = 8 * 1024;
 /// MQTT packets with payloads of 4,096 bytes.
-const RX: usize = 4096 + 128;
-const TX: usize = 512;
+const RX: usize = 4096 + 96;
+const TX: usize = 384;
 /// URLs of 2,048 bytes.
-const TEXT: usize = 2048 + 64;
+const TEXT: usize = 2048;
 const BODY: usize = 256;
 /// A program unit of the MK3060.
 const UNIT: usize = 32;
@@ -47,8 +47,8 @@ struct Nowhere;
 
 impl Connect for Nowhere {
     type Stream<'a> = Handle;
-    async fn connect<'a>(
-        &'a self,
+    async fn connect(
+        &self,
         _host: &str,
         _port: u16,
         _security: Security,

@@ -1,7 +1,7 @@
 //! The agent: two loops (broker, download) around one session, in one future.
 
 use core::cell::{Cell, RefCell};
-use core::pin::pin;
+use core::pin::{Pin, pin};
 
 use embassy_futures::select::{Either, Either3, select, select3};
 use ota_proto::mqtt::Client;
@@ -87,27 +87,14 @@ where
             boot,
             observer,
         } = &mut self.parts;
-        let trial = boot.trial();
-        let start = StartUp {
-            trial: trial.is_some(),
-            failure: boot.last_failure(),
+        let Buffers { rx, tx, text, body } = buffers;
+        let start = match start_up(&self.settings, boot, observer) {
+            Ok(start) => start,
+            Err(outcome) => return outcome,
         };
-        let offered = trial.and_then(|t| t.version);
-        if offered.is_some_and(|v| v != self.settings.version) {
-            return match boot.reject(BootError::Version) {
-                Ok(()) => {
-                    observer.event(Event::Rejected);
-                    Outcome::Reboot
-                }
-                Err(cause) => {
-                    observer.event(Event::BootState(cause));
-                    Outcome::Reboot
-                }
-            };
-        }
         let limit = u64::from(self.settings.confirm_within_ms);
         let expires = (start.trial && limit > 0).then(|| clock.now_ms().saturating_add(limit));
-        let session = Session::new(self.settings.session(), start, rng.next_u32(), buffers.text);
+        let session = Session::new(self.settings.session(), start, rng.next_u32(), text);
         let state = Running {
             settings: &self.settings,
             net: *net,
@@ -126,13 +113,36 @@ where
             for_download: Notify::default(),
             aborted: Notify::default(),
         };
-        let mut client = Client::new(buffers.rx, buffers.tx, self.settings.mqtt);
-        let downloads = state.downloads(buffers.body);
-        match select(state.broker(&mut client), downloads).await {
+        let mut client = Client::new(rx, tx, self.settings.mqtt);
+        // Pinned where they stand: moved futures take their room twice.
+        let broker = pin!(state.broker(&mut client));
+        let downloads = pin!(state.downloads(body));
+        match select(broker, downloads).await {
             Either::First(outcome) => outcome,
             Either::Second(never) => match never {},
         }
     }
+}
+
+/// What the boot state says. An image on trial that is not what was offered goes.
+fn start_up<B: BootRequest, O: Observer>(
+    settings: &Settings<'_>,
+    boot: &mut B,
+    observer: &mut O,
+) -> Result<StartUp, Outcome> {
+    let trial = boot.trial();
+    let offered = trial.and_then(|t| t.version);
+    if offered.is_some_and(|v| v != settings.version) {
+        observer.event(match boot.reject(BootError::Version) {
+            Ok(()) => Event::Rejected,
+            Err(cause) => Event::BootState(cause),
+        });
+        return Err(Outcome::Reboot);
+    }
+    Ok(StartUp {
+        trial: trial.is_some(),
+        failure: boot.last_failure(),
+    })
 }
 
 /// What is borrowed for the time of one synchronous step.
@@ -187,15 +197,17 @@ where
     }
 
     /// Runs `future` and serves the session meanwhile, without a broker.
-    pub(crate) async fn meanwhile<F: Future>(&self, future: F) -> Result<F::Output, Outcome> {
-        let mut future = pin!(future);
+    pub(crate) async fn meanwhile<F: Future>(
+        &self,
+        mut future: Pin<&mut F>,
+    ) -> Result<F::Output, Outcome> {
         loop {
             if let Some(outcome) = self.serve(None) {
                 return Err(outcome);
             }
             let change = self.control.notify.wait();
             let timer = self.clock.sleep_until(self.deadline(None));
-            if let Either3::First(value) = select3(&mut future, change, timer).await {
+            if let Either3::First(value) = select3(future.as_mut(), change, timer).await {
                 return Ok(value);
             }
         }

@@ -1,5 +1,7 @@
 //! The broker's loop: connect, talk, wait, again.
 
+use core::pin::{Pin, pin};
+
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::{Read, Write};
 use ota_proto::backoff::{Backoff, Ended};
@@ -14,8 +16,8 @@ use crate::judge::Rules;
 use crate::seams::{BootRequest, Clock, Connect, ResumeStore, Rng, UpdateSink, VerifyImage};
 use crate::{ConnectFailure, Security};
 
-/// Reports on their way, by packet identifier.
-type Sent = [Option<(PacketId, u16, Report)>; 2];
+/// Reports on their way: packet identifier and the session's token.
+type Sent = [Option<(PacketId, u16)>; 2];
 
 /// The connection while it stands.
 pub(crate) struct Line<'l, 'c, 'b> {
@@ -78,7 +80,7 @@ impl Line<'_, '_, '_> {
         if let Some(packet) = packet {
             // The older one is no longer waited for.
             self.sent.swap(0, 1);
-            self.sent[0] = Some((packet, token, report));
+            self.sent[0] = Some((packet, token));
         }
     }
 }
@@ -115,7 +117,7 @@ where
                 taken_over: wait.taken_over,
             });
             let until = self.clock.now_ms().saturating_add(u64::from(wait.ms));
-            if let Err(outcome) = self.meanwhile(self.clock.sleep_until(until)).await {
+            if let Err(outcome) = self.meanwhile(pin!(self.clock.sleep_until(until))).await {
                 return outcome;
             }
         }
@@ -128,8 +130,9 @@ where
             host: broker.host,
             port: broker.port,
         });
-        let connect = self.net.connect(broker.host, broker.port, broker.security);
-        let stream = match self.meanwhile(self.within_stall(connect)).await? {
+        let connect = pin!(self.net.connect(broker.host, broker.port, broker.security));
+        let connected = pin!(self.within_stall(connect));
+        let stream = match self.meanwhile(connected).await? {
             Some(Ok(stream)) => stream,
             Some(Err(failure)) => {
                 self.observe(Event::Unreachable(failure));
@@ -198,13 +201,15 @@ where
                 return End::Outcome(outcome);
             }
             if !client.transmit().is_empty() {
-                let written = self.within_stall(stream.write(client.transmit())).await;
+                let written = self
+                    .within_stall(pin!(stream.write(client.transmit())))
+                    .await;
                 let Some(Ok(written)) = written else {
                     return End::Closed;
                 };
                 client.transmitted(written);
                 if client.transmit().is_empty()
-                    && !matches!(self.within_stall(stream.flush()).await, Some(Ok(())))
+                    && !matches!(self.within_stall(pin!(stream.flush())).await, Some(Ok(())))
                 {
                     return End::Closed;
                 }
@@ -244,8 +249,8 @@ where
                 }
                 mqtt::Event::Published { packet_id } => {
                     for slot in sent.iter_mut() {
-                        if let Some((_, token, report)) = slot.take_if(|s| s.0 == packet_id) {
-                            self.observe(Event::Acknowledged(report));
+                        if let Some((_, token)) = slot.take_if(|s| s.0 == packet_id) {
+                            self.observe(Event::Acknowledged);
                             self.session.borrow_mut().acknowledged(now, token);
                         }
                     }
@@ -268,9 +273,9 @@ where
     fn message(&self, now: u64, topic: &str, payload: &[u8]) {
         let credentials = &self.settings.credentials;
         let (pk, dn) = (credentials.product_key(), credentials.device_name());
-        if Topic::of_device(topic, pk, dn).is_none() {
+        let Some(ours) = Topic::of_device(topic, pk, dn) else {
             return;
-        }
+        };
         let device = &mut *self.device.borrow_mut();
         device.observer.event(Event::Message { topic, payload });
         let mut rules = Rules {
@@ -283,14 +288,14 @@ where
         let received = self
             .session
             .borrow_mut()
-            .received(now, topic, payload, &mut rules);
+            .received(now, ours, payload, &mut rules);
         if received != Received::NotOurs {
             device.observer.event(Event::Offer(received));
         }
     }
 
     /// `None` when nothing came of it in time.
-    pub(crate) async fn within_stall<F: Future>(&self, future: F) -> Option<F::Output> {
+    pub(crate) async fn within_stall<F: Future>(&self, future: Pin<&mut F>) -> Option<F::Output> {
         let until = self
             .clock
             .now_ms()

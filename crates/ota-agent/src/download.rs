@@ -1,6 +1,7 @@
 //! The download's loop: one range after the other, straight into the sink.
 
 use core::convert::Infallible;
+use core::pin::pin;
 
 use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
@@ -63,7 +64,8 @@ where
         loop {
             self.for_download.wait().await;
             let Some(job) = self.job.take() else { continue };
-            let result = match select(self.download(job, body), self.aborted.wait()).await {
+            let download = pin!(self.download(job, body));
+            let result = match select(download, self.aborted.wait()).await {
                 Either::First(result) => result,
                 // The session knows; what it does next may be there already.
                 Either::Second(()) => {
@@ -204,7 +206,7 @@ where
         };
         let host = room.get(..len).and_then(|h| core::str::from_utf8(h).ok());
         let host = host.unwrap_or_default();
-        let connect = self.net.connect(host, port, security);
+        let connect = pin!(self.net.connect(host, port, security));
         match self.within_stall(connect).await {
             Some(Ok(stream)) => Ok(stream),
             Some(Err(failure)) => Err(failure.into()),
@@ -224,7 +226,7 @@ where
         self.ask(stream, range, body).await?;
         let mut response = Response::new(range, transfer.validator);
         loop {
-            let read = match self.within_stall(stream.read(body)).await {
+            let read = match self.within_stall(pin!(stream.read(body))).await {
                 Some(Ok(read)) => read,
                 Some(Err(_)) => return Err(DownloadError::Reset),
                 None => return Err(DownloadError::TimedOut),
@@ -288,11 +290,11 @@ where
             if len == 0 {
                 break;
             }
-            let write = stream.write_all(room.get(..len).unwrap_or_default());
+            let write = pin!(stream.write_all(room.get(..len).unwrap_or_default()));
             self.sent(self.within_stall(write).await)?;
             sent += len;
         }
-        self.sent(self.within_stall(stream.flush()).await)
+        self.sent(self.within_stall(pin!(stream.flush())).await)
     }
 
     fn sent<E>(&self, result: Option<Result<(), E>>) -> Result<(), DownloadError> {

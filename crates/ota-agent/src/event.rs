@@ -1,7 +1,7 @@
 //! What an agent tells its owner, for logs and progress bars.
 
 use ota_proto::mqtt;
-use ota_proto::session::{Cause, DownloadError, Received, Report};
+use ota_proto::session::{Cause, DownloadError, Received};
 use ota_verify::{ImageInfo, Refusal, SignatureError};
 
 use crate::ConnectFailure;
@@ -46,8 +46,8 @@ pub enum Event<'a> {
         /// Payload.
         payload: &'a str,
     },
-    /// The broker has taken over the report with QoS 1.
-    Acknowledged(Report),
+    /// The broker has taken over the last report with QoS 1.
+    Acknowledged,
     /// A message on one of our topics.
     Message {
         /// Topic.

@@ -53,8 +53,6 @@ pub struct Settings<'a> {
     pub percent_step: u8,
     /// Attempts in a row without a new byte before a download is given up.
     pub max_attempts: u8,
-    /// First and longest delay between two download attempts, in milliseconds.
-    pub retry_ms: (u32, u32),
 }
 
 impl<'a> Settings<'a> {
@@ -82,7 +80,6 @@ impl<'a> Settings<'a> {
             mqtt: mqtt::Config::DEFAULT,
             percent_step: 5,
             max_attempts: 10,
-            retry_ms: (1_000, 60_000),
         }
     }
 
@@ -90,7 +87,6 @@ impl<'a> Settings<'a> {
         session::Config {
             percent_step: self.percent_step,
             max_attempts: self.max_attempts,
-            retry_ms: self.retry_ms,
             // The client repeats a message first, with DUP.
             reply_ms: self.mqtt.repeat_ms.saturating_add(self.mqtt.answer_ms),
             ..session::Config::new(self.version.as_str())
