@@ -152,7 +152,9 @@ impl Error {
                     "validate it first: ota cloud firmware validate {id} --mode full --device DN"
                 )
             }
-            Self::Diff { .. } => "use --mode full".into(),
+            Self::Diff { .. } => {
+                "upload the firmware the device runs as well, or use --mode full".into()
+            }
             Self::NeverReported(_) => {
                 "start the device once, so that it reports its version".into()
             }

@@ -4,6 +4,7 @@ use crate::digest::{self, Digests};
 use crate::products::{DEFAULT_MODULE, check_name};
 use crate::store::{now_ms, random_hex};
 use crate::{Cloud, Error, Result};
+use ota_delta::nbdiff;
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -297,35 +298,25 @@ impl Cloud {
         from: Option<&str>,
         dn: &str,
     ) -> Result<Package> {
-        if mode == Mode::Diff {
-            return Err(Error::Diff {
-                dn: dn.into(),
-                why: format!(
-                    "this build cannot make one from version {}",
-                    from.unwrap_or("(unknown)")
-                ),
-            });
-        }
         let secure = self.product(&firmware.pk)?.secure_upgrade;
+        let from = from.filter(|_| mode == Mode::Diff);
         let found = self
             .db()
             .query_row(
-                &format!(
-                    "{PACKAGE} WHERE p.firmware=?1 AND p.from_version IS NULL AND p.signed=?2"
-                ),
-                params![firmware.id, secure],
+                &format!("{PACKAGE} WHERE p.firmware=?1 AND p.from_version IS ?2 AND p.signed=?3"),
+                params![firmware.id, from, secure],
                 package_row,
             )
             .optional()?;
-        if let Some(package) = found {
-            return Ok(package);
+        match (found, from) {
+            (Some(package), _) => Ok(package),
+            (None, None) => self.make_full(firmware, secure),
+            (None, Some(from)) => self.make_diff(firmware, from, secure, dn),
         }
-        self.make_package(firmware, secure)
     }
 
-    fn make_package(&self, firmware: &Firmware, secure: bool) -> Result<Package> {
+    fn make_full(&self, firmware: &Firmware, secure: bool) -> Result<Package> {
         let mut blob = firmware.blob.clone();
-        let mut digestsign = None;
         let path = self.blob(&blob);
         let mut d = digest::of_file(&path)?;
         if secure {
@@ -334,22 +325,58 @@ impl Cloud {
             if let Some(signed) = digest::sign_image(&file, &key)? {
                 (blob, d) = self.store(&Source::Bytes(signed))?;
             }
+        }
+        self.new_package(firmware, secure, (&blob, &d), None)
+    }
+
+    /// The difference between what is served as a whole for the two versions,
+    /// because that is what lies in a device's flash.
+    fn make_diff(&self, to: &Firmware, from: &str, secure: bool, dn: &str) -> Result<Package> {
+        let fail = |why: String| Error::Diff { dn: dn.into(), why };
+        let base = self
+            .firmware_of(&to.pk, &to.module, from)?
+            .ok_or_else(|| fail(format!("it runs {from}, which was never uploaded")))?;
+        let whole = |firmware: &Firmware| {
+            let package = self.package_for(firmware, Mode::Full, None, dn)?;
+            let path = self.package_path(&package);
+            std::fs::read(&path).map_err(Error::io(&path))
+        };
+        let (old, new) = (whole(&self.firmware(base)?)?, whole(to)?);
+        let options = nbdiff::Options::default();
+        let patch =
+            nbdiff::encode(&old, &new, &options, &|_| {}).map_err(|e| fail(e.to_string()))?;
+        let (blob, d) = self.store(&Source::Bytes(patch))?;
+        self.new_package(to, secure, (&blob, &d), Some((from, options.slice)))
+    }
+
+    fn new_package(
+        &self,
+        firmware: &Firmware,
+        secure: bool,
+        (blob, d): (&str, &Digests),
+        diff: Option<(&str, u32)>,
+    ) -> Result<Package> {
+        let mut digestsign = None;
+        if secure {
+            let key = digest::key(&self.private_key_pem(&firmware.pk)?)?;
             let sign = key.digestsign(d.by(firmware.method));
             digestsign = Some(sign.map_err(digest::signing)?);
         }
         let id = {
             let db = self.db();
             db.execute(
-                "INSERT INTO packages(firmware, signed, blob, size, md5, sha256, digestsign) \
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO packages(firmware, from_version, signed, blob, size, md5, sha256, \
+                 digestsign, slice) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 params![
                     firmware.id,
+                    diff.map(|d| d.0),
                     secure,
                     blob,
                     to_i64(d.size),
                     d.md5.to_string(),
                     d.sha256.to_string(),
-                    digestsign
+                    digestsign,
+                    diff.map(|d| d.1),
                 ],
             )?;
             db.last_insert_rowid()

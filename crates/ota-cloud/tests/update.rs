@@ -422,3 +422,68 @@ fn a_push_is_what_the_real_cloud_sends() {
         ["sign", "signMethod", "size", "url", "version"]
     );
 }
+
+/// The new image from an nbdiff patch and the old one.
+fn patched(old: &[u8], patch: &[u8], slice: u32) -> Vec<u8> {
+    use ota_delta::nbdiff::{SliceDecoder, Workspace, scan};
+    let len = patch.len() as u32;
+    let mut sections = Vec::new();
+    scan(&mut &patch[..], len, slice, &mut |s| {
+        sections.push(*s);
+        Ok(())
+    })
+    .unwrap();
+    let mut new = Vec::new();
+    let mut ws = Workspace::default();
+    for s in sections {
+        let mut view = new.clone();
+        view.extend_from_slice(old.get(new.len()..).unwrap_or_default());
+        let n = view.len() as u32;
+        let at = s.section_offset;
+        let mut d = SliceDecoder::begin(&mut ws, &mut &patch[..], at, len, slice, n).unwrap();
+        let mut out = vec![0; s.header.new_len as usize];
+        let made = d.read(&mut &patch[..], &mut &view[..], &mut out).unwrap();
+        assert_eq!(made, out.len());
+        new.extend(out);
+    }
+    new
+}
+
+#[test]
+fn differential_packages_are_made_for_what_the_device_runs() {
+    let b = bench();
+    let old: Vec<u8> = (0..40_000u32).flat_map(|i| (i * 7).to_le_bytes()).collect();
+    let mut new = old.clone();
+    new.splice(1000..1000, *b"AliOS");
+    let up = |bytes: &[u8], v: &str| {
+        b.cloud
+            .upload(PK, &Upload::bytes("a.bin", bytes, v))
+            .unwrap()
+    };
+    let (one, two) = (up(&old, "1"), up(&new, "2"));
+    // Never reported: nothing to make a difference to.
+    let r = b.cloud.validate(two.id, Mode::Diff, DN);
+    assert!(matches!(r, Err(Error::NeverReported(_))));
+    let mut c = b.online("0.9");
+    let r = b.cloud.validate(two.id, Mode::Diff, DN).unwrap_err();
+    assert!(
+        matches!(&r, Error::Diff { why, .. } if why.contains("0.9")),
+        "{r}"
+    );
+    c.inform("1");
+    let job = b.cloud.validate(two.id, Mode::Diff, DN).unwrap();
+    let data = &c.next().json()["data"];
+    assert_eq!(data["isDiff"], 1);
+    let patch = get(data["url"].as_str().unwrap(), "").body;
+    assert_eq!(data["size"], patch.len());
+    assert!(patch.len() < new.len() / 20, "{}", patch.len());
+    let slice = data["splictSize"].as_u64().unwrap() as u32;
+    assert!(patched(&old, &patch, slice) == new, "patched image differs");
+    c.inform("2");
+    assert_eq!(state(&b, &job), TaskState::Succeeded);
+    assert_eq!(
+        b.cloud.firmware(two.id).unwrap().validated,
+        Some(Mode::Diff)
+    );
+    assert_eq!(b.cloud.firmware(one.id).unwrap().validated, None);
+}
