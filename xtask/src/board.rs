@@ -82,11 +82,40 @@ fn probe(board: &Board) -> Result<()> {
             absent.push(name);
         }
     }
+    ram(&elf)?;
     if !absent.is_empty() {
         bail!(
             "no symbol of {} in the probe: it must call every public entry",
             absent.join(", ")
         );
+    }
+    Ok(())
+}
+
+/// The probe's statics are as long as what they measure.
+fn ram(elf: &std::path::Path) -> Result<()> {
+    let symbols = Cmd::new("arm-none-eabi-nm")
+        .arg("--print-size")
+        .arg(elf)
+        .output()?;
+    for (symbol, what) in [
+        (
+            "RAM_FUTURE",
+            "RAM of the future of Agent::run, without its buffers",
+        ),
+        ("RAM_AGENT", "RAM of an Agent with slot writer and journal"),
+    ] {
+        let size = symbols.lines().find_map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            match words[..] {
+                [_, size, _, name] if name == symbol => u32::from_str_radix(size, 16).ok(),
+                _ => None,
+            }
+        });
+        match size {
+            Some(size) => println!("{what:<54} {size:>6} B"),
+            None => bail!("the probe has no symbol {symbol}"),
+        }
     }
     Ok(())
 }
