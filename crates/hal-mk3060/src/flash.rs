@@ -67,7 +67,7 @@ impl<B: Bus> Flash<B> {
     fn command(&self, op: Op, address: u32) {
         self.wait();
         OPERATE.modify(&self.bus, |old| {
-            old.with_address(address)
+            old.with_address(address & (FLASH_LEN - 1))
                 .with_op(op as u8)
                 .with_start(true)
                 .with_busy(false)

@@ -15,35 +15,50 @@ struct Masked {
     cpsr: u32,
 }
 
+/// Masks IRQ and FIQ; what the status register was before. ARM state: Thumb
+/// cannot reach the status register.
+#[cfg(target_arch = "arm")]
+#[inline(never)]
+#[instruction_set(arm::a32)]
+fn mask() -> u32 {
+    let cpsr: u32;
+    // SAFETY: sets the two mask bits of the current mode's status register.
+    // Not `nomem`: accesses must not move out of the masked region.
+    unsafe {
+        core::arch::asm!(
+            "mrs {cpsr}, cpsr",
+            "orr {new}, {cpsr}, #0xC0",
+            "msr cpsr_c, {new}",
+            cpsr = out(reg) cpsr,
+            new = out(reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+    cpsr
+}
+
+/// Puts the mask bits back as `mask` found them.
+#[cfg(target_arch = "arm")]
+#[inline(never)]
+#[instruction_set(arm::a32)]
+fn restore(cpsr: u32) {
+    // SAFETY: the control bits are those that `mask` read in this mode.
+    unsafe {
+        core::arch::asm!("msr cpsr_c, {}", in(reg) cpsr, options(nostack, preserves_flags));
+    }
+}
+
 #[cfg(target_arch = "arm")]
 impl Masked {
-    #[inline(always)]
     fn new() -> Self {
-        let cpsr: u32;
-        // SAFETY: sets the two mask bits of the current mode's status register.
-        // Not `nomem`: accesses must not move out of the masked region.
-        unsafe {
-            core::arch::asm!(
-                "mrs {cpsr}, cpsr",
-                "orr {new}, {cpsr}, #0xC0",
-                "msr cpsr_c, {new}",
-                cpsr = out(reg) cpsr,
-                new = out(reg) _,
-                options(nostack, preserves_flags),
-            );
-        }
-        Self { cpsr }
+        Self { cpsr: mask() }
     }
 }
 
 #[cfg(target_arch = "arm")]
 impl Drop for Masked {
-    #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: puts the control bits back as `new` found them.
-        unsafe {
-            core::arch::asm!("msr cpsr_c, {}", in(reg) self.cpsr, options(nostack, preserves_flags));
-        }
+        restore(self.cpsr);
     }
 }
 
@@ -65,7 +80,8 @@ impl Drop for Masked {
 /// The handlers behind the RAM pointers must be in place, and the caller must
 /// not be inside [`free`].
 #[cfg(target_arch = "arm")]
-#[inline]
+#[inline(never)]
+#[instruction_set(arm::a32)]
 pub unsafe fn enable() {
     // SAFETY: as promised by the caller.
     unsafe {
@@ -81,7 +97,8 @@ pub unsafe fn enable() {
 
 /// Sleeps until an interrupt is pending, masked or not.
 #[cfg(target_arch = "arm")]
-#[inline]
+#[inline(never)]
+#[instruction_set(arm::a32)]
 pub fn wait() {
     // SAFETY: "wait for interrupt" of ARMv5-class cores with CP15.
     unsafe {

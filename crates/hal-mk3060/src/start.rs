@@ -169,6 +169,8 @@ _fiq:
 /// # Safety
 /// A program built for that address must be there, and nothing of this one may
 /// be expected to live on.
+#[instruction_set(arm::a32)]
+#[inline(never)]
 pub unsafe fn jump(vectors: u32) -> ! {
     // SAFETY: as promised by the caller.
     unsafe {

@@ -34,11 +34,17 @@ impl Module {
     /// (no blank, `"` or `\`). `default` and the empty text are the same.
     #[must_use]
     pub const fn new(name: &str) -> Option<Self> {
+        Self::from_bytes(name.as_bytes())
+    }
+
+    /// As [`Module::new`], for bytes that need not be text.
+    #[must_use]
+    pub const fn from_bytes(name: &[u8]) -> Option<Self> {
         let mut out = Self::DEFAULT;
-        if matches!(name.as_bytes(), b"default") {
+        if matches!(name, b"default") {
             return Some(out);
         }
-        let mut rest = name.as_bytes();
+        let mut rest = name;
         let mut i = 0;
         while let [first, tail @ ..] = rest {
             if i >= TEXT_LEN || !Version::allows(*first) {
@@ -235,8 +241,7 @@ fn texts(bytes: &[u8; LEN]) -> Result<(Version, Module), DescriptorError> {
     let version = Version::from_bytes(version).map_err(DescriptorError::Version)?;
     let name = get::<TEXT_LEN>(bytes, AT_MODULE).ok_or(DescriptorError::Short)?;
     let name = text(&name).ok_or(DescriptorError::Module)?;
-    let name = core::str::from_utf8(name).map_err(|_| DescriptorError::Module)?;
-    let module = Module::new(name).ok_or(DescriptorError::Module)?;
+    let module = Module::from_bytes(name).ok_or(DescriptorError::Module)?;
     Ok((version, module))
 }
 

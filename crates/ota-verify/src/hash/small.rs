@@ -105,8 +105,8 @@ impl Md5 {
         let bits = self.0.len.wrapping_mul(8);
         self.0.pad(bits.to_le_bytes());
         let mut out = [0; 16];
-        for (four, word) in out.chunks_exact_mut(4).zip(self.0.state) {
-            four.copy_from_slice(&word.to_le_bytes());
+        for (four, word) in out.as_chunks_mut().0.iter_mut().zip(self.0.state) {
+            *four = word.to_le_bytes();
         }
         out
     }
@@ -154,8 +154,8 @@ impl Sha256 {
         let bits = self.0.len.wrapping_mul(8);
         self.0.pad(bits.to_be_bytes());
         let mut out = [0; 32];
-        for (four, word) in out.chunks_exact_mut(4).zip(self.0.state) {
-            four.copy_from_slice(&word.to_be_bytes());
+        for (four, word) in out.as_chunks_mut().0.iter_mut().zip(self.0.state) {
+            *four = word.to_be_bytes();
         }
         out
     }
@@ -181,26 +181,42 @@ static MD5_R: [[u8; 4]; 4] = [
     [6, 10, 15, 21],
 ];
 
+// The two compression functions are ARM code in a Thumb program too: half the
+// instructions. Nothing is inlined from one set into the other, so they use
+// operators, intrinsics and plain loops only, no iterators and no helpers; all
+// indices are below the length by a mask or the loop's bound.
+
+#[allow(clippy::manual_rotate)] // a method would be a call
+#[cfg_attr(target_arch = "arm", instruction_set(arm::a32))]
 fn md5_compress(state: &mut [u32; 8], block: &[u8; 64]) {
     let mut m = [0u32; 16];
-    for (word, four) in m.iter_mut().zip(block.as_chunks::<4>().0) {
-        *word = u32::from_le_bytes(*four);
+    let mut i = 0;
+    while i < 64 {
+        m[i / 4] |= (block[i] as u32) << (i % 4 * 8);
+        i += 1;
     }
     let [mut a, mut b, mut c, mut d, ..] = *state;
-    for (i, k) in MD5_K.iter().enumerate() {
+    i = 0;
+    while i < 64 {
         let (f, g) = match i / 16 {
             0 => (d ^ (b & (c ^ d)), i),
             1 => (c ^ (d & (b ^ c)), 5 * i + 1),
             2 => (b ^ c ^ d, 3 * i + 5),
             _ => (c ^ (b | !d), 7 * i),
         };
-        let sum = a.wrapping_add(f).wrapping_add(*k).wrapping_add(m[g % 16]);
-        let turn = u32::from(MD5_R[(i / 16) % 4][i % 4]);
-        (a, d, c, b) = (d, c, b, b.wrapping_add(sum.rotate_left(turn)));
+        let sum = a
+            .wrapping_add(f)
+            .wrapping_add(MD5_K[i])
+            .wrapping_add(m[g % 16]);
+        let turn = MD5_R[i / 16][i % 4] as u32;
+        let turned = (sum << turn) | (sum >> (32 - turn));
+        (a, d, c, b) = (d, c, b, b.wrapping_add(turned));
+        i += 1;
     }
-    for (s, v) in state.iter_mut().zip([a, b, c, d]) {
-        *s = s.wrapping_add(v);
-    }
+    state[0] = state[0].wrapping_add(a);
+    state[1] = state[1].wrapping_add(b);
+    state[2] = state[2].wrapping_add(c);
+    state[3] = state[3].wrapping_add(d);
 }
 
 /// First 32 bits of the fractional parts of the cube roots of the first 64 primes.
@@ -215,36 +231,57 @@ static SHA256_K: [u32; 64] = [
     0x748F82EE, 0x78A5636F, 0x84C87814, 0x8CC70208, 0x90BEFFFA, 0xA4506CEB, 0xBEF9A3F7, 0xC67178F2,
 ];
 
+/// A rotation that is one operand of an ARM instruction.
+macro_rules! ror {
+    ($x:expr, $n:literal) => {
+        (($x >> $n) | ($x << (32 - $n)))
+    };
+}
+
+#[allow(clippy::manual_rotate)] // a method would be a call, see above
+#[cfg_attr(target_arch = "arm", instruction_set(arm::a32))]
 fn sha256_compress(state: &mut [u32; 8], block: &[u8; 64]) {
     let mut w = [0u32; 64];
-    for (word, four) in w.iter_mut().zip(block.as_chunks::<4>().0) {
-        *word = u32::from_be_bytes(*four);
+    let mut i = 0;
+    while i < 16 {
+        w[i] = (block[4 * i] as u32) << 24
+            | (block[4 * i + 1] as u32) << 16
+            | (block[4 * i + 2] as u32) << 8
+            | block[4 * i + 3] as u32;
+        i += 1;
     }
-    for i in 0..48 {
+    i = 0;
+    while i < 48 {
         let (w15, w2) = (w[i + 1], w[i + 14]);
-        let s0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
-        let s1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
+        let s0 = ror!(w15, 7) ^ ror!(w15, 18) ^ (w15 >> 3);
+        let s1 = ror!(w2, 17) ^ ror!(w2, 19) ^ (w2 >> 10);
         w[i + 16] = w[i]
             .wrapping_add(s0)
             .wrapping_add(w[i + 9])
             .wrapping_add(s1);
+        i += 1;
     }
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
-    for (k, w) in SHA256_K.iter().zip(&w) {
-        let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
+    i = 0;
+    while i < 64 {
+        let s1 = ror!(e, 6) ^ ror!(e, 11) ^ ror!(e, 25);
         let ch = g ^ (e & (f ^ g));
         let t1 = h
             .wrapping_add(s1)
             .wrapping_add(ch)
-            .wrapping_add(*k)
-            .wrapping_add(*w);
-        let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
+            .wrapping_add(SHA256_K[i])
+            .wrapping_add(w[i]);
+        let s0 = ror!(a, 2) ^ ror!(a, 13) ^ ror!(a, 22);
         let maj = (a & b) ^ (c & (a ^ b));
         let t2 = s0.wrapping_add(maj);
         (h, g, f, e, d, c, b, a) = (g, f, e, d.wrapping_add(t1), c, b, a, t1.wrapping_add(t2));
+        i += 1;
     }
-    for (s, v) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
-        *s = s.wrapping_add(v);
+    let add = [a, b, c, d, e, f, g, h];
+    i = 0;
+    while i < 8 {
+        state[i] = state[i].wrapping_add(add[i]);
+        i += 1;
     }
 }
 

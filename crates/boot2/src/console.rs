@@ -1,0 +1,112 @@
+//! The loader's console on UART1: what is installed, why the last update
+//! failed, reboot.
+
+use crate::board::{CHECK, Feed, Slots, VERSION};
+use hal_mk3060::regs::Mmio;
+use hal_mk3060::timer::Tick;
+use hal_mk3060::uart::{Port, Uart};
+use hal_mk3060::watchdog::Watchdog;
+use ota_bootlib::{Journal, RecoveryReason, Verify, VersionText};
+
+const BAUD: u32 = 921_600;
+/// How long a start waits for the key.
+const WAIT_MS: u32 = 100;
+const KEY: u8 = b'w';
+
+/// Announces the key and waits for it.
+pub fn key_pressed() -> bool {
+    let uart = Uart::new(Mmio, Port::Uart1, BAUD);
+    uart.send_all(b"\r\nboot2: press w for the console\r\n");
+    let tick = Tick::start(Mmio, 0);
+    let mut left = WAIT_MS;
+    let mut pressed = false;
+    while left > 0 && !pressed {
+        if tick.take() {
+            left -= 1;
+        }
+        pressed = uart.poll() == Some(KEY);
+    }
+    tick.stop();
+    pressed
+}
+
+/// Serves the console until the reboot. `reason` says why nothing was started.
+pub fn run(slots: &mut Slots<'_>, reason: Option<RecoveryReason>, buf: &mut [u8]) -> ! {
+    let mut watchdog = Watchdog::new(Mmio);
+    watchdog.stop();
+    let uart = Uart::new(Mmio, Port::Uart1, BAUD);
+    if let Some(reason) = reason {
+        uart.send_all(b"nothing to start: ");
+        uart.send_all(match reason {
+            RecoveryReason::NoImage(code) => code.text().as_bytes(),
+            RecoveryReason::Unfinished => b"unfinished",
+            RecoveryReason::Flash(_) => b"flash",
+            RecoveryReason::Strategy => b"strategy",
+        });
+        uart.send_all(b"\r\n");
+    }
+    loop {
+        uart.send_all(b"boot2# ");
+        let key = loop {
+            match uart.poll() {
+                None | Some(KEY) => {}
+                Some(key) => break key,
+            }
+        };
+        uart.send(key);
+        uart.send_all(b"\r\n");
+        match key {
+            b'i' => info(&uart, slots, buf),
+            b'r' => {
+                uart.wait_sent();
+                watchdog.reset()
+            }
+            b'\r' | b'\n' => {}
+            _ => uart.send_all(b"i info, r reboot\r\n"),
+        }
+    }
+}
+
+fn info(uart: &Uart<Mmio>, slots: &mut Slots<'_>, buf: &mut [u8]) {
+    line(uart, b"loader ", VERSION.as_bytes());
+    image(uart, b"active ", &mut slots.active, buf);
+    image(uart, b"update ", &mut slots.update, buf);
+    if let Ok(journal) = Journal::open(&mut slots.journal) {
+        let state = journal.state();
+        if let Some(phase) = state.phase() {
+            line(uart, b"phase  ", &[b'0' + phase as u8]);
+        }
+        if let Some(failure) = state.failure() {
+            line(uart, b"failed ", failure.code.text().as_bytes());
+        }
+    }
+}
+
+fn image<P>(uart: &Uart<Mmio>, name: &[u8], slot: &mut P, buf: &mut [u8])
+where
+    ota_bootlib::ImageCheck<'static>: Verify<P>,
+{
+    match { CHECK }.verify(slot, None, &VersionText::NONE, buf, &mut Feed) {
+        Ok(image) => {
+            line(uart, name, image.version.as_bytes());
+            uart.send_all(b"sha256 ");
+            for byte in image.sha256 {
+                for digit in [byte >> 4, byte & 0xF] {
+                    uart.send(if digit < 10 {
+                        b'0' + digit
+                    } else {
+                        b'a' - 10 + digit
+                    });
+                }
+            }
+            uart.send_all(b"\r\n");
+        }
+        Err(refused) => line(uart, name, refused.code.text().as_bytes()),
+    }
+}
+
+fn line(uart: &Uart<Mmio>, name: &[u8], value: &[u8]) {
+    uart.send_all(name);
+    uart.send_all(value);
+    uart.send_all(b"\r\n");
+}

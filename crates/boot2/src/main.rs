@@ -1,0 +1,155 @@
+//! The loader: decide, install if asked, start.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("boot2 runs on the board: cargo xtask board build");
+}
+
+#[cfg(all(target_os = "none", feature = "console"))]
+mod console;
+
+#[cfg(target_os = "none")]
+mod board {
+    use boot2::{INFO_LEN, LoaderInfo, capability};
+    use core::cell::RefCell;
+    use hal_mk3060::flash::Flash;
+    use hal_mk3060::memory::APP_START;
+    use hal_mk3060::regs::Mmio;
+    use hal_mk3060::watchdog::Watchdog;
+    use hal_mk3060::{PARTITIONS, start};
+    use ota_bootlib::{Config, Decision, Hooks, ImageCheck, Partitions, start_up};
+    use ota_flash::{Partition, PartitionId};
+    use ota_verify::{Coding, Policy, Requirement, RsaPublicKey};
+
+    hal_mk3060::loader_entry!(main);
+
+    include!(concat!(env!("OUT_DIR"), "/keys.rs"));
+
+    /// An image on trial that does not feed the watchdog for this long has
+    /// failed its start. As in the loader AliOS Things shipped.
+    const TRIAL_WATCHDOG_MS: u32 = 6000;
+    /// Longest time between two calls of the hook: a sector erase, or hashing
+    /// one buffer, with a lot of room.
+    const OWN_WATCHDOG_MS: u32 = 6000;
+
+    /// Format of the boot journal, as in `docs/journal.md`.
+    const JOURNAL_VERSION: u16 = 1;
+
+    pub(crate) const VERSION: &str = concat!("boot2-", env!("CARGO_PKG_VERSION"));
+
+    const INFO: LoaderInfo = LoaderInfo::new(
+        JOURNAL_VERSION,
+        capability::SWAP
+            | if cfg!(feature = "mailbox") {
+                capability::MAILBOX
+            } else {
+                0
+            }
+            | if KEYS.is_empty() {
+                0
+            } else {
+                capability::SIGNED_ONLY
+            },
+        VERSION,
+    );
+
+    #[used]
+    #[unsafe(link_section = ".descriptor")]
+    static INFO_BLOCK: [u8; INFO_LEN] = INFO.to_bytes();
+
+    const POLICY: Policy = Policy {
+        image_signature: if KEYS.is_empty() {
+            Requirement::Optional
+        } else {
+            Requirement::Required
+        },
+        // The last sector of the update slot is spare.
+        max_image_len: 0xE_4000,
+        ..Policy::DEFAULT
+    };
+
+    pub(crate) const CHECK: ImageCheck<'static> = ImageCheck {
+        policy: &POLICY,
+        keys: &KEYS,
+        coding: Coding::MK3060,
+    };
+
+    pub(crate) struct Feed;
+
+    impl Hooks for Feed {
+        fn tick(&mut self) {
+            Watchdog::new(Mmio).feed();
+        }
+    }
+
+    pub(crate) type Slots<'a> = Partitions<Partition<'a, Flash<Mmio>>>;
+
+    fn open(flash: &RefCell<Flash<Mmio>>) -> Option<Slots<'_>> {
+        let open = |id| PARTITIONS.open(flash, id).ok();
+        Some(Partitions {
+            active: open(PartitionId::Application)?,
+            update: open(PartitionId::OtaTemp)?,
+            journal: open(PartitionId::RecoveryBackPara)?,
+            mailbox: open(PartitionId::Parameter1),
+        })
+    }
+
+    extern "C" fn main() -> ! {
+        let mut watchdog = Watchdog::new(Mmio);
+        watchdog.start(OWN_WATCHDOG_MS);
+        let flash = RefCell::new(Flash::new(Mmio));
+        let mut sector = [0; 4096];
+        let Some(mut slots) = open(&flash) else {
+            // The table is a constant: this cannot happen.
+            watchdog.reset()
+        };
+        #[cfg(feature = "console")]
+        if crate::console::key_pressed() {
+            crate::console::run(&mut slots, None, &mut sector);
+        }
+        let decision = start_up(
+            &mut slots,
+            &mut { CHECK },
+            &mut Feed,
+            &Config::default(),
+            &mut sector,
+        );
+        match decision {
+            Decision::Start { trial, .. } => {
+                if let Ok(mut flash) = flash.try_borrow_mut() {
+                    flash.restore_protection();
+                }
+                if trial {
+                    watchdog.start(TRIAL_WATCHDOG_MS);
+                } else {
+                    watchdog.stop();
+                }
+                // SAFETY: `start_up` found an image there that may run.
+                unsafe { start::jump(APP_START) }
+            }
+            Decision::Recovery { reason } => {
+                #[cfg(feature = "console")]
+                crate::console::run(&mut slots, Some(reason), &mut sector);
+                // Without a console there is nothing to do but to try again:
+                // a cable may have brought an image by then.
+                #[cfg(not(feature = "console"))]
+                {
+                    let _ = reason;
+                    watchdog.reset()
+                }
+            }
+        }
+    }
+
+    /// A panic that can be reached is a link error: nothing defines this.
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+        unsafe extern "C" {
+            fn boot2_can_panic() -> !;
+        }
+        // SAFETY: never linked.
+        unsafe { boot2_can_panic() }
+    }
+}
