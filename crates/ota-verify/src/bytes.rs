@@ -5,17 +5,15 @@ pub(crate) fn get<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk::<N>().copied()
 }
 
-/// Little-endian u16 at `at`.
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    get(bytes, at).map(u16::from_le_bytes)
-}
-
-/// Little-endian u32 at `at`.
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    get(bytes, at).map(u32::from_le_bytes)
+/// Little-endian u32 at `at`; 0 where `bytes` ends before. Callers have checked
+/// the length. Not inlined: a byte-wise load is longer than a call.
+#[inline(never)]
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    get(bytes, at).map_or(0, u32::from_le_bytes)
 }
 
 /// Compares without a branch on the content.
+#[inline(never)]
 pub(crate) fn ct_eq(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;

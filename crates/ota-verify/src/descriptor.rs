@@ -1,7 +1,7 @@
 //! What an image says about itself. Layout: `docs/image-format.md`.
 
-use crate::bytes::{get, u16_at, u32_at};
-use crate::{Version, VersionError, crc32};
+use crate::bytes::{get, u32_at};
+use crate::{Version, crc32};
 
 /// Where the descriptor lies, counted from the image's first logical byte (on
 /// a board: from the vector table).
@@ -16,6 +16,7 @@ const LEN: usize = DESCRIPTOR_LEN as usize;
 const TEXT_LEN: usize = 32;
 const MAGIC: [u8; 8] = *b"uOTAimg1";
 const FORMAT: u16 = 1;
+const FORMAT_AND_LEN: u32 = FORMAT as u32 | DESCRIPTOR_LEN << 16;
 const AT_IMAGE_LEN: usize = 12;
 const AT_VERSION: usize = 24;
 const AT_MODULE: usize = 56;
@@ -60,9 +61,10 @@ impl Module {
     /// The name, `default` for the device itself.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        match text(&self.0) {
-            Some([]) | None => "default",
-            Some(name) => core::str::from_utf8(name).unwrap_or("default"),
+        let len = text_len(&self.0).unwrap_or(0);
+        match core::str::from_utf8(self.0.get(..usize::from(len)).unwrap_or(&[])) {
+            Ok("") | Err(_) => "default",
+            Ok(name) => name,
         }
     }
 }
@@ -111,7 +113,7 @@ pub enum DescriptorError {
         expected: u32,
     },
     /// The version text is not one.
-    Version(VersionError),
+    Version,
     /// The version text has more than 32 characters.
     VersionLong,
     /// The module name is not one.
@@ -131,35 +133,27 @@ impl ImageDescriptor {
             return Ok(None);
         }
         let bytes = bytes.first_chunk::<LEN>().ok_or(DescriptorError::Short)?;
-        let format = u16_at(bytes, 8).unwrap_or(0);
-        if format != FORMAT || u16_at(bytes, 10) != Some(DESCRIPTOR_LEN as u16) {
-            return Err(DescriptorError::Format(format));
+        if u32_at(bytes, 8) != FORMAT_AND_LEN {
+            return Err(DescriptorError::Format(u32_at(bytes, 8) as u16));
         }
-        let image_len = u32_at(bytes, AT_IMAGE_LEN).unwrap_or(0);
-        if image_len == 0 {
+        if u32_at(bytes, AT_IMAGE_LEN) == 0 {
             return Err(DescriptorError::Unfinished);
         }
-        let found = u32_at(bytes, AT_CRC).unwrap_or(0);
+        let found = u32_at(bytes, AT_CRC);
         let expected = crc32(bytes.get(..AT_CRC).unwrap_or(&[]));
         if found != expected {
             return Err(DescriptorError::Crc { found, expected });
         }
-        if u32_at(bytes, 20) != Some(0) || u32_at(bytes, 88) != Some(0) {
+        if u32_at(bytes, 20) != 0 || u32_at(bytes, 88) != 0 {
             return Err(DescriptorError::Reserved);
         }
-        let (version, module) = texts(bytes)?;
-        Ok(Some(Self {
-            image_len,
-            load_address: u32_at(bytes, 16).unwrap_or(0),
-            version,
-            module,
-        }))
+        Self::fields(bytes).map(Some)
     }
 
     /// Whether `bytes` start with a descriptor's magic, finished or not.
     #[must_use]
     pub fn is_present(bytes: &[u8]) -> bool {
-        get::<8>(bytes, 0) == Some(MAGIC)
+        bytes.first_chunk() == Some(&MAGIC)
     }
 
     /// What a linked, unfinished descriptor (see [`ImageDescriptor::template`])
@@ -172,13 +166,26 @@ impl ImageDescriptor {
             return Ok(None);
         }
         let bytes = bytes.first_chunk::<LEN>().ok_or(DescriptorError::Short)?;
-        let (version, module) = texts(bytes)?;
+        let fields = Self::fields(bytes)?;
         Ok(Some(Self {
             image_len: 0,
-            load_address: u32_at(bytes, 16).unwrap_or(0),
-            version,
-            module,
+            ..fields
         }))
+    }
+
+    fn fields(bytes: &[u8; LEN]) -> Result<Self, DescriptorError> {
+        let version = get(bytes, AT_VERSION).ok_or(DescriptorError::Short)?;
+        let module = get(bytes, AT_MODULE).ok_or(DescriptorError::Short)?;
+        text_len(&module).ok_or(DescriptorError::Module)?;
+        match text_len(&version) {
+            Some(len @ 1..) => Ok(Self {
+                image_len: u32_at(bytes, AT_IMAGE_LEN),
+                load_address: u32_at(bytes, 16),
+                version: Version::of_field(&version, len),
+                module: Module(module),
+            }),
+            _ => Err(DescriptorError::Version),
+        }
     }
 
     /// The 96 bytes.
@@ -235,19 +242,19 @@ const fn put(out: &mut [u8; LEN], at: usize, bytes: &[u8]) {
     }
 }
 
-fn texts(bytes: &[u8; LEN]) -> Result<(Version, Module), DescriptorError> {
-    let version = get::<TEXT_LEN>(bytes, AT_VERSION).ok_or(DescriptorError::Short)?;
-    let version = text(&version).ok_or(DescriptorError::Reserved)?;
-    let version = Version::from_bytes(version).map_err(DescriptorError::Version)?;
-    let name = get::<TEXT_LEN>(bytes, AT_MODULE).ok_or(DescriptorError::Short)?;
-    let name = text(&name).ok_or(DescriptorError::Module)?;
-    let module = Module::from_bytes(name).ok_or(DescriptorError::Module)?;
-    Ok((version, module))
-}
-
-/// The text in a NUL-filled field, or `None` when something follows a NUL.
-fn text(field: &[u8; TEXT_LEN]) -> Option<&[u8]> {
-    let end = field.iter().position(|&b| b == 0).unwrap_or(TEXT_LEN);
-    let (text, fill) = field.split_at_checked(end)?;
-    fill.iter().all(|&b| b == 0).then_some(text)
+/// Length of the text in a NUL-filled field, or `None` when a character is not
+/// allowed or follows a NUL.
+fn text_len(field: &[u8; TEXT_LEN]) -> Option<u8> {
+    let mut len = 0;
+    let mut ended = false;
+    for &c in field {
+        if c == 0 {
+            ended = true;
+        } else if ended || !Version::allows(c) {
+            return None;
+        } else {
+            len += 1;
+        }
+    }
+    Some(len)
 }

@@ -68,7 +68,9 @@ impl Display for DescriptorError {
                     "CRC-32 is {found:#010x}, its bytes give {expected:#010x}"
                 )
             }
-            Self::Version(e) => write!(f, "{e}"),
+            Self::Version => {
+                f.write_str("the version is empty or has a character that is not allowed")
+            }
             Self::VersionLong => f.write_str("the version has more than 32 characters"),
             Self::Module => f.write_str("the module name is not valid"),
             Self::Reserved => f.write_str("a reserved byte is not 0"),

@@ -153,14 +153,9 @@ impl ImageVerifier<'_> {
     ) -> Result<ImageInfo, VerifyError> {
         self.policy.check_len(total)?;
         let frame = Frame::read(source, total)?;
-        let Frame {
-            trailer,
-            block,
-            len,
-            ..
-        } = frame;
+        let Frame { trailer, len, .. } = frame;
         let descriptor = self.check_descriptor(source, len)?;
-        let signature = match &block {
+        let signature = match frame.block() {
             Some(block) => self.check_signature(source, len, block)?,
             None if self.policy.image_signature == Requirement::Required => {
                 return Err(Refusal::ImageUnsigned.into());
@@ -210,15 +205,15 @@ impl ImageVerifier<'_> {
         len: u32,
         block: &SignedBlock,
     ) -> Result<ImageSignature, VerifyError> {
-        let Some(key) = self.keys.iter().find(|key| key.id() == block.key_id) else {
+        let Some(key) = self.keys.iter().find(|key| key.id() == block.key_id()) else {
             return if self.policy.image_signature == Requirement::Required {
-                Err(VerifyError::UnknownKey(block.key_id))
+                Err(VerifyError::UnknownKey(block.key_id()))
             } else {
-                Ok(ImageSignature::Unknown(block.key_id))
+                Ok(ImageSignature::Unknown(block.key_id()))
             };
         };
         let mut signature = [0; MAX_MODULUS_LEN];
-        let found = usize::from(block.signature_len);
+        let found = usize::from(block.signature_len());
         let expected = key.modulus_len();
         let signature =
             signature
@@ -231,14 +226,15 @@ impl ImageVerifier<'_> {
         block
             .verify(key, signature)
             .map_err(VerifyError::Signature)?;
-        Ok(ImageSignature::Verified(block.key_id))
+        Ok(ImageSignature::Verified(block.key_id()))
     }
 }
 
 /// What stands behind an image, and so where it ends.
 pub(crate) struct Frame {
     pub(crate) trailer: Trailer,
-    block: Option<SignedBlock>,
+    /// Holds a block only when `len` is not `size`.
+    block: SignedBlock,
     /// Bytes of the image.
     pub(crate) len: u32,
     /// Bytes in front of the trailer.
@@ -259,14 +255,42 @@ impl Frame {
                 expected: size,
             });
         }
-        let block = read_block(source, size)?;
-        let len = block.map_or(size, |b| b.image_len);
-        Ok(Self {
+        let mut frame = Self {
             trailer,
-            block,
-            len,
+            block: SignedBlock::EMPTY,
+            len: size,
             size,
-        })
+        };
+        frame.read_block(source)?;
+        Ok(frame)
+    }
+
+    /// Looks for the signed block that ends where the trailer begins.
+    fn read_block(&mut self, source: &mut dyn ReadAt) -> Result<(), VerifyError> {
+        let Some(at) = self.size.checked_sub(SIGNED_FOOTER_LEN) else {
+            return Ok(());
+        };
+        let mut footer = [0; SIGNED_FOOTER_LEN as usize];
+        source.read_at(at, &mut footer)?;
+        let Some(block_len) = SignedBlock::len_from_footer(&footer) else {
+            return Ok(());
+        };
+        let start = self.size.wrapping_sub(block_len);
+        if block_len < SIGNED_HEADER_LEN + SIGNED_FOOTER_LEN || start > self.size {
+            return Err(VerifyError::Signed(SignedBlockError::Length(block_len)));
+        }
+        source.read_at(start, self.block.bytes())?;
+        self.block.check(block_len).map_err(VerifyError::Signed)?;
+        if self.block.image_len() != start {
+            return Err(VerifyError::SignedDigest);
+        }
+        self.len = start;
+        Ok(())
+    }
+
+    /// The signed block, when there is one.
+    fn block(&self) -> Option<&SignedBlock> {
+        (self.len != self.size).then_some(&self.block)
     }
 
     /// Checks SHA-256 of the image and MD5 of all in front of the trailer, each
@@ -293,7 +317,7 @@ impl Frame {
             at += n as u32;
         }
         let sha256 = sha256.finish();
-        if self.block.is_some_and(|b| !b.matches(self.len, &sha256)) {
+        if self.block().is_some_and(|b| !ct_eq(b.sha256(), &sha256)) {
             return Err(VerifyError::SignedDigest);
         }
         if !ct_eq(&md5.finish(), &self.trailer.md5) {
@@ -307,31 +331,6 @@ fn read_trailer(source: &mut dyn ReadAt, offset: u32) -> Result<Trailer, VerifyE
     let mut bytes = [0; TRAILER_LEN as usize];
     source.read_at(offset, &mut bytes)?;
     Trailer::parse(&bytes).map_err(|error| VerifyError::Trailer { offset, error })
-}
-
-/// The signed block that ends at `end`, where the trailer begins.
-fn read_block(source: &mut dyn ReadAt, end: u32) -> Result<Option<SignedBlock>, VerifyError> {
-    let Some(at) = end.checked_sub(SIGNED_FOOTER_LEN) else {
-        return Ok(None);
-    };
-    let mut footer = [0; SIGNED_FOOTER_LEN as usize];
-    source.read_at(at, &mut footer)?;
-    let Some(block_len) = SignedBlock::len_from_footer(&footer) else {
-        return Ok(None);
-    };
-    let bad = VerifyError::Signed(SignedBlockError::Length(block_len));
-    if block_len < SIGNED_HEADER_LEN + SIGNED_FOOTER_LEN {
-        return Err(bad);
-    }
-    let start = end.checked_sub(block_len).ok_or(bad)?;
-    let mut header = [0; SIGNED_HEADER_LEN as usize];
-    source.read_at(start, &mut header)?;
-    let block = SignedBlock::parse(&header, block_len).map_err(VerifyError::Signed)?;
-    if block.image_len == start {
-        Ok(Some(block))
-    } else {
-        Err(VerifyError::SignedDigest)
-    }
 }
 
 /// Reads the descriptor of the image at the start of `source`; `None` when it

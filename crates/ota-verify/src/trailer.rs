@@ -1,6 +1,6 @@
 //! The 28 bytes at the end of every AliOS image.
 
-use crate::bytes::{get, u16_at, u32_at};
+use crate::bytes::{get, u32_at};
 
 /// Length of a [`Trailer`] in bytes.
 pub const TRAILER_LEN: u32 = 28;
@@ -84,12 +84,16 @@ impl Trailer {
     /// # Errors
     /// [`TrailerError`] says what is missing or wrong.
     pub fn parse(bytes: &[u8]) -> Result<Self, TrailerError> {
-        let magic = u32_at(bytes, 0).ok_or(TrailerError::Short)?;
-        let size = u32_at(bytes, 4).ok_or(TrailerError::Short)?;
-        let md5 = get::<16>(bytes, 8).ok_or(TrailerError::Short)?;
-        u16_at(bytes, 26).ok_or(TrailerError::Short)?;
+        let bytes = bytes.first_chunk::<{ TRAILER_LEN as usize }>();
+        let bytes = bytes.ok_or(TrailerError::Short)?;
+        let magic = u32_at(bytes, 0);
         let kind = ImageKind::from_magic(magic).ok_or(TrailerError::Magic(magic))?;
-        Ok(Self { kind, size, md5 })
+        let md5 = get(bytes, 8).ok_or(TrailerError::Short)?;
+        Ok(Self {
+            kind,
+            size: u32_at(bytes, 4),
+            md5,
+        })
     }
 
     /// The 28 bytes as the AliOS build writes them (reserved and CRC all ones).

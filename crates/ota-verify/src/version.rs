@@ -67,6 +67,18 @@ impl Version {
         Ok(out)
     }
 
+    /// A text already checked, of `len` characters in a NUL-filled field.
+    pub(crate) fn of_field(field: &[u8; 32], len: u8) -> Self {
+        let mut out = Self {
+            text: [0; Self::MAX_LEN],
+            len,
+        };
+        if let Some(text) = out.text.first_chunk_mut::<32>() {
+            *text = *field;
+        }
+        out
+    }
+
     /// Whether a version (or module name) may hold this character.
     pub(crate) const fn allows(c: u8) -> bool {
         c.is_ascii_graphic() && c != b'"' && c != b'\\'
@@ -175,25 +187,38 @@ impl VersionRule {
     }
 }
 
-/// One field: a run of letters, nothing, or a run of digits without leading
-/// zeros. "Nothing" is what a shorter text has where a longer one goes on.
-enum Field<'a> {
-    Letters(&'a [u8]),
-    Number(&'a [u8]),
+/// One field: a run of letters, or a run of digits without leading zeros. A
+/// text that has ended goes on with number 0 (no digits).
+struct Field<'a> {
+    number: bool,
+    text: &'a [u8],
 }
 
-fn numeric(new: &[u8], current: &[u8]) -> VersionOrder {
-    let (mut new, mut current) = match (split_prefix(new), split_prefix(current)) {
-        ((a, new), (b, current)) if a == b => (new, current),
-        _ => return VersionOrder::Unrelated,
-    };
+impl Field<'_> {
+    /// Numbers are above letters. A longer number is the larger one.
+    fn compare(&self, other: &Self) -> Ordering {
+        let rank = |f: &Self| if f.number { f.text.len() + 1 } else { 0 };
+        let order = rank(self).cmp(&rank(other));
+        if order == Ordering::Equal {
+            self.text.cmp(other.text)
+        } else {
+            order
+        }
+    }
+}
+
+fn numeric(mut new: &[u8], mut current: &[u8]) -> VersionOrder {
+    // In front of the first digit the two must be equal.
+    loop {
+        match (new, current) {
+            ([a, ..], [b, ..]) if a.is_ascii_digit() && b.is_ascii_digit() => break,
+            ([a, rest_a @ ..], [b, rest_b @ ..]) if a == b => (new, current) = (rest_a, rest_b),
+            ([], []) => return VersionOrder::Same,
+            _ => return VersionOrder::Unrelated,
+        }
+    }
     while !new.is_empty() || !current.is_empty() {
-        let order = match (next_field(&mut new), next_field(&mut current)) {
-            (Field::Number(a), Field::Number(b)) => a.len().cmp(&b.len()).then_with(|| a.cmp(b)),
-            (Field::Letters(a), Field::Letters(b)) => a.cmp(b),
-            (Field::Number(_), Field::Letters(_)) => Ordering::Greater,
-            (Field::Letters(_), Field::Number(_)) => Ordering::Less,
-        };
+        let order = next_field(&mut new).compare(&next_field(&mut current));
         if order != Ordering::Equal {
             return order.into();
         }
@@ -201,16 +226,8 @@ fn numeric(new: &[u8], current: &[u8]) -> VersionOrder {
     VersionOrder::Same
 }
 
-/// Splits in front of the first digit.
-fn split_prefix(text: &[u8]) -> (&[u8], &[u8]) {
-    let at = text
-        .iter()
-        .position(u8::is_ascii_digit)
-        .unwrap_or(text.len());
-    text.split_at_checked(at).unwrap_or((text, &[]))
-}
-
-/// Takes the next field off `text`. A text that has ended yields number 0.
+/// Takes the next field off `text`.
+#[inline(never)]
 fn next_field<'a>(text: &mut &'a [u8]) -> Field<'a> {
     while let [first, rest @ ..] = text {
         if first.is_ascii_alphanumeric() {
@@ -218,22 +235,27 @@ fn next_field<'a>(text: &mut &'a [u8]) -> Field<'a> {
         }
         *text = rest;
     }
-    let digits = text.first().is_none_or(u8::is_ascii_digit);
-    let in_field = |c: &u8| {
-        if digits {
-            c.is_ascii_digit()
+    let number = text.first().is_none_or(u8::is_ascii_digit);
+    let start = *text;
+    let mut len = 0;
+    while let [first, rest @ ..] = *text {
+        let in_field = if number {
+            first.is_ascii_digit()
         } else {
-            c.is_ascii_alphabetic()
+            first.is_ascii_alphabetic()
+        };
+        if !in_field {
+            break;
         }
-    };
-    let end = text.iter().position(|c| !in_field(c)).unwrap_or(text.len());
-    let (mut field, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
-    *text = rest;
-    if !digits {
-        return Field::Letters(field);
+        len += 1;
+        *text = rest;
     }
-    while let [b'0', rest @ ..] = field {
+    let mut field = start.get(..len).unwrap_or(&[]);
+    while let ([b'0', rest @ ..], true) = (field, number) {
         field = rest;
     }
-    Field::Number(field)
+    Field {
+        number,
+        text: field,
+    }
 }

@@ -309,6 +309,10 @@ fn damage_is_named() {
     );
     assert_eq!(
         with(block + 13, &[1]),
+        E::Signed(SignedBlockError::Algorithm(0x101))
+    );
+    assert_eq!(
+        with(block + 20, &[1]),
         E::Signed(SignedBlockError::Reserved)
     );
     assert_eq!(

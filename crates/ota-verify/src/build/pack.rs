@@ -170,14 +170,12 @@ fn finish(
     key: Option<&PrivateKey>,
 ) -> Result<Vec<u8>, BuildError> {
     if let Some(key) = key {
-        let block = SignedBlock {
-            image_len: u32::try_from(image.len()).map_err(|_| BuildError::TooLong)?,
-            sha256: sha256(&image),
-            key_id: key.public().id(),
-            signature_len: key.public().modulus_len() as u16,
-        };
+        let image_len = u32::try_from(image.len()).map_err(|_| BuildError::TooLong)?;
+        let public = key.public();
+        let signature_len = public.modulus_len() as u16;
+        let block = SignedBlock::new(image_len, &sha256(&image), public.id(), signature_len);
         image.extend(block.header());
-        image.extend(key.sign_message(&block.header())?);
+        image.extend(key.sign_message(block.header())?);
         image.extend(block.footer());
     }
     let size = u32::try_from(image.len()).map_err(|_| BuildError::TooLong)?;

@@ -236,6 +236,7 @@ pub fn md5(bytes: &[u8]) -> [u8; 16] {
 
 /// SHA-256 of `bytes`.
 #[must_use]
+#[inline(never)]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut h = Sha256::new();
     h.update(bytes);

@@ -14,6 +14,16 @@ struct Core {
 }
 
 impl Core {
+    #[inline(never)]
+    fn new(state: &[u32; 8], compress: fn(&mut [u32; 8], &[u8; 64])) -> Self {
+        Self {
+            state: *state,
+            block: [0; 64],
+            len: 0,
+            compress,
+        }
+    }
+
     fn compress(&mut self) {
         (self.compress)(&mut self.state, &self.block);
     }
@@ -37,9 +47,16 @@ impl Core {
         }
     }
 
-    /// Pads with 0x80, zeros and `length`, and compresses what is left.
+    /// Pads with 0x80, zeros and the length in bits, compresses what is left and
+    /// writes the state. SHA-256 is big-endian, MD5 is not.
     #[inline(never)]
-    fn pad(&mut self, length: [u8; 8]) {
+    fn finish(&mut self, big_endian: bool, out: &mut [u8]) {
+        let bits = self.len.wrapping_mul(8);
+        let bits = if big_endian {
+            bits.to_be_bytes()
+        } else {
+            bits.to_le_bytes()
+        };
         let mut at = (self.len % 64) as usize;
         let mut byte = 0x80;
         loop {
@@ -57,9 +74,13 @@ impl Core {
             }
         }
         if let Some(tail) = self.block.last_chunk_mut::<8>() {
-            *tail = length;
+            *tail = bits;
         }
         self.compress();
+        for (four, word) in out.chunks_exact_mut(4).zip(self.state) {
+            let word = if big_endian { word.swap_bytes() } else { word };
+            four.copy_from_slice(&word.to_le_bytes());
+        }
     }
 }
 
@@ -76,22 +97,18 @@ impl Default for Md5 {
 impl Md5 {
     /// Starts.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(Core {
-            state: [
-                0x6745_2301,
-                0xEFCD_AB89,
-                0x98BA_DCFE,
-                0x1032_5476,
-                0,
-                0,
-                0,
-                0,
-            ],
-            block: [0; 64],
-            len: 0,
-            compress: md5_compress,
-        })
+    pub fn new() -> Self {
+        static INIT: [u32; 8] = [
+            0x6745_2301,
+            0xEFCD_AB89,
+            0x98BA_DCFE,
+            0x1032_5476,
+            0,
+            0,
+            0,
+            0,
+        ];
+        Self(Core::new(&INIT, md5_compress))
     }
 
     /// Takes the next bytes.
@@ -102,12 +119,8 @@ impl Md5 {
     /// Ends.
     #[must_use]
     pub fn finish(mut self) -> [u8; 16] {
-        let bits = self.0.len.wrapping_mul(8);
-        self.0.pad(bits.to_le_bytes());
         let mut out = [0; 16];
-        for (four, word) in out.as_chunks_mut().0.iter_mut().zip(self.0.state) {
-            *four = word.to_le_bytes();
-        }
+        self.0.finish(false, &mut out);
         out
     }
 }
@@ -125,22 +138,18 @@ impl Default for Sha256 {
 impl Sha256 {
     /// Starts.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(Core {
-            state: [
-                0x6A09_E667,
-                0xBB67_AE85,
-                0x3C6E_F372,
-                0xA54F_F53A,
-                0x510E_527F,
-                0x9B05_688C,
-                0x1F83_D9AB,
-                0x5BE0_CD19,
-            ],
-            block: [0; 64],
-            len: 0,
-            compress: sha256_compress,
-        })
+    pub fn new() -> Self {
+        static INIT: [u32; 8] = [
+            0x6A09_E667,
+            0xBB67_AE85,
+            0x3C6E_F372,
+            0xA54F_F53A,
+            0x510E_527F,
+            0x9B05_688C,
+            0x1F83_D9AB,
+            0x5BE0_CD19,
+        ];
+        Self(Core::new(&INIT, sha256_compress))
     }
 
     /// Takes the next bytes.
@@ -151,12 +160,8 @@ impl Sha256 {
     /// Ends.
     #[must_use]
     pub fn finish(mut self) -> [u8; 32] {
-        let bits = self.0.len.wrapping_mul(8);
-        self.0.pad(bits.to_be_bytes());
         let mut out = [0; 32];
-        for (four, word) in out.as_chunks_mut().0.iter_mut().zip(self.0.state) {
-            *four = word.to_be_bytes();
-        }
+        self.0.finish(true, &mut out);
         out
     }
 }

@@ -5,16 +5,21 @@ mod mont;
 
 pub use der::DerError;
 
-use crate::sha256;
+use crate::{Sha256, sha256};
 use mont::{Limbs, Modulus};
 
 /// Bytes of the longest modulus this build takes.
 pub const MAX_MODULUS_LEN: usize = mont::MAX_LIMBS * 4;
 
-/// DER prefix of a PKCS#1 v1.5 SHA-256 DigestInfo (RFC 8017, 9.2, note 1).
-const DIGEST_INFO: [u8; 19] = [
-    0x30, 0x31, 0x30, 0x0D, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
-    0x00, 0x04, 0x20,
+/// What stands in front of the digest in a PKCS#1 v1.5 block, as limbs, least
+/// significant first: 00 and the DER prefix of a SHA-256 DigestInfo (RFC 8017,
+/// 9.2, note 1), `30 31 30 0D 06 09 60 86 48 01 65 03 04 02 01 05 00 04 20`.
+static DIGEST_INFO: [u32; 5] = [
+    0x0500_0420,
+    0x0304_0201,
+    0x8648_0165,
+    0x0D06_0960,
+    0x0030_3130,
 ];
 
 /// First 8 bytes of the SHA-256 of the modulus, big-endian without leading zeros.
@@ -154,9 +159,13 @@ impl RsaPublicKey {
 
     /// What a signed image block names this key by.
     #[must_use]
+    #[inline(never)]
     pub fn id(&self) -> KeyId {
-        let digest = sha256(self.modulus(&mut [0; MAX_MODULUS_LEN]));
-        KeyId(crate::bytes::get(&digest, 0).unwrap_or([0; 8]))
+        let mut hasher = Sha256::new();
+        for limb in self.modulus.value().iter().rev() {
+            hasher.update(&limb.to_be_bytes());
+        }
+        KeyId(crate::bytes::get(&hasher.finish(), 0).unwrap_or([0; 8]))
     }
 
     /// Checks `signature` over `message`.
@@ -174,6 +183,7 @@ impl RsaPublicKey {
     ///
     /// # Errors
     /// [`SignatureError`]: length, range or mismatch.
+    #[inline(never)]
     pub fn verify_sha256(&self, digest: &[u8; 32], signature: &[u8]) -> Result<(), SignatureError> {
         let expected = self.modulus_len();
         if signature.len() != expected {
@@ -187,31 +197,24 @@ impl RsaPublicKey {
             return Err(SignatureError::Range);
         }
         let block = self.modulus.power(&signature, self.exponent);
-        if block == encoded(expected, digest) {
+        let wanted = self.modulus.value().len();
+        let mut diff = 0;
+        for (i, limb) in block.value().iter().take(wanted).enumerate() {
+            // 00 01 FF..FF 00 DigestInfo digest, from its end.
+            diff |= limb
+                ^ match i {
+                    0..8 => crate::bytes::get(digest, 28 - 4 * i).map_or(0, u32::from_be_bytes),
+                    8..13 => DIGEST_INFO.get(i - 8).copied().unwrap_or(0),
+                    _ if i + 1 == wanted => 0x0001_FFFF,
+                    _ => u32::MAX,
+                };
+        }
+        if diff == 0 {
             Ok(())
         } else {
             Err(SignatureError::Mismatch)
         }
     }
-}
-
-/// The one right block of `len` bytes: 00 01 FF..FF 00 DigestInfo digest.
-fn encoded(len: usize, digest: &[u8; 32]) -> Limbs {
-    let mut block = [0xFF; MAX_MODULUS_LEN];
-    let block = block.get_mut(..len).unwrap_or(&mut []);
-    if let [zero, one, ..] = block {
-        (*zero, *one) = (0, 1);
-    }
-    if let Some((rest, tail)) = block.split_last_chunk_mut::<32>() {
-        *tail = *digest;
-        if let Some((rest, info)) = rest.split_last_chunk_mut::<{ DIGEST_INFO.len() }>() {
-            *info = DIGEST_INFO;
-            if let Some(zero) = rest.last_mut() {
-                *zero = 0;
-            }
-        }
-    }
-    Limbs::from_be(block)
 }
 
 impl core::fmt::Debug for RsaPublicKey {

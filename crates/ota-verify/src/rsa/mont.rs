@@ -22,6 +22,10 @@ pub(super) struct Limbs([u32; MAX_LIMBS]);
 impl Limbs {
     const ZERO: Self = Self([0; MAX_LIMBS]);
 
+    pub(super) fn value(&self) -> &[u32; MAX_LIMBS] {
+        &self.0
+    }
+
     /// From big-endian bytes; bytes above the array's size are dropped (callers
     /// check the length).
     #[inline(never)]
@@ -201,7 +205,11 @@ impl Modulus {
         let mut base = Limbs::ZERO;
         self.multiply(&mut base, x, &self.rr);
         let mut acc = base;
-        let mut bit = 31u32.saturating_sub(e.leading_zeros());
+        let mut bit = 32;
+        while bit > 1 && e >> (bit - 1) == 0 {
+            bit -= 1;
+        }
+        bit -= 1;
         while bit > 0 {
             bit -= 1;
             let mut square = Limbs::ZERO;
