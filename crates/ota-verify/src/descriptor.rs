@@ -129,8 +129,14 @@ impl ImageDescriptor {
     /// # Errors
     /// [`DescriptorError`] when the magic is there but the rest is not right.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, DescriptorError> {
+        let mut out = Self::EMPTY;
+        Ok(out.load(bytes)?.then_some(out))
+    }
+
+    /// As [`ImageDescriptor::parse`], in place; `false`: there is none.
+    pub(crate) fn load(&mut self, bytes: &[u8]) -> Result<bool, DescriptorError> {
         if !Self::is_present(bytes) {
-            return Ok(None);
+            return Ok(false);
         }
         let bytes = bytes.first_chunk::<LEN>().ok_or(DescriptorError::Short)?;
         if u32_at(bytes, 8) != FORMAT_AND_LEN {
@@ -147,7 +153,8 @@ impl ImageDescriptor {
         if u32_at(bytes, 20) != 0 || u32_at(bytes, 88) != 0 {
             return Err(DescriptorError::Reserved);
         }
-        Self::fields(bytes).map(Some)
+        self.fields(bytes)?;
+        Ok(true)
     }
 
     /// Whether `bytes` start with a descriptor's magic, finished or not.
@@ -166,24 +173,31 @@ impl ImageDescriptor {
             return Ok(None);
         }
         let bytes = bytes.first_chunk::<LEN>().ok_or(DescriptorError::Short)?;
-        let fields = Self::fields(bytes)?;
-        Ok(Some(Self {
-            image_len: 0,
-            ..fields
-        }))
+        let mut out = Self::EMPTY;
+        out.fields(bytes)?;
+        out.image_len = 0;
+        Ok(Some(out))
     }
 
-    fn fields(bytes: &[u8; LEN]) -> Result<Self, DescriptorError> {
+    /// To be loaded into.
+    pub(crate) const EMPTY: Self = Self {
+        image_len: 0,
+        load_address: 0,
+        version: Version::EMPTY,
+        module: Module::DEFAULT,
+    };
+
+    fn fields(&mut self, bytes: &[u8; LEN]) -> Result<(), DescriptorError> {
+        self.image_len = u32_at(bytes, AT_IMAGE_LEN);
+        self.load_address = u32_at(bytes, 16);
+        self.module = Module(get(bytes, AT_MODULE).ok_or(DescriptorError::Short)?);
+        text_len(&self.module.0).ok_or(DescriptorError::Module)?;
         let version = get(bytes, AT_VERSION).ok_or(DescriptorError::Short)?;
-        let module = get(bytes, AT_MODULE).ok_or(DescriptorError::Short)?;
-        text_len(&module).ok_or(DescriptorError::Module)?;
         match text_len(&version) {
-            Some(len @ 1..) => Ok(Self {
-                image_len: u32_at(bytes, AT_IMAGE_LEN),
-                load_address: u32_at(bytes, 16),
-                version: Version::of_field(&version, len),
-                module: Module(module),
-            }),
+            Some(len @ 1..) => {
+                self.version.set(&version, len);
+                Ok(())
+            }
             _ => Err(DescriptorError::Version),
         }
     }

@@ -154,49 +154,47 @@ impl ImageVerifier<'_> {
         self.policy.check_len(total)?;
         let frame = Frame::read(source, total)?;
         let Frame { trailer, len, .. } = frame;
-        let descriptor = self.check_descriptor(source, len)?;
-        let signature = match frame.block() {
-            Some(block) => self.check_signature(source, len, block)?,
+        let mut info = ImageInfo {
+            len,
+            sha256: [0; 32],
+            total,
+            kind: trailer.kind,
+            md5: trailer.md5,
+            descriptor: None,
+            signature: ImageSignature::None,
+        };
+        self.check_descriptor(source, &mut info)?;
+        match frame.block() {
+            Some(block) => info.signature = self.check_signature(source, len, block)?,
             None if self.policy.image_signature == Requirement::Required => {
                 return Err(Refusal::ImageUnsigned.into());
             }
-            None => ImageSignature::None,
-        };
-        let sha256 = frame.digests(source, buf)?;
-        let (kind, md5) = (trailer.kind, trailer.md5);
-        Ok(ImageInfo {
-            len,
-            sha256,
-            total,
-            kind,
-            md5,
-            descriptor,
-            signature,
-        })
+            None => {}
+        }
+        frame.digests(source, buf, &mut info.sha256)?;
+        Ok(info)
     }
 
     fn check_descriptor(
         &self,
         source: &mut dyn ReadAt,
-        len: u32,
-    ) -> Result<Option<ImageDescriptor>, VerifyError> {
+        info: &mut ImageInfo,
+    ) -> Result<(), VerifyError> {
+        let found = info.len;
         let end = self.coding.to_file(DESCRIPTOR_OFFSET + DESCRIPTOR_LEN);
-        let descriptor = if end.is_some_and(|end| end <= len) {
-            read_descriptor(source, self.coding)?
-        } else {
-            None
-        };
-        if let Some(d) = &descriptor {
-            let described = self.coding.file_len(d.image_len).unwrap_or(0);
-            if described != len {
-                return Err(VerifyError::DescriptorLength {
-                    described,
-                    found: len,
-                });
+        if end.is_some_and(|end| end <= found) {
+            let descriptor = info.descriptor.insert(ImageDescriptor::EMPTY);
+            if load_descriptor(source, self.coding, descriptor)? {
+                let described = self.coding.file_len(descriptor.image_len).unwrap_or(0);
+                if described != found {
+                    return Err(VerifyError::DescriptorLength { described, found });
+                }
+            } else {
+                info.descriptor = None;
             }
         }
-        self.policy.check_descriptor(descriptor.as_ref())?;
-        Ok(descriptor)
+        self.policy.check_descriptor(info.descriptor.as_ref())?;
+        Ok(())
     }
 
     fn check_signature(
@@ -293,13 +291,14 @@ impl Frame {
         (self.len != self.size).then_some(&self.block)
     }
 
-    /// Checks SHA-256 of the image and MD5 of all in front of the trailer, each
-    /// byte read once, and returns the SHA-256.
+    /// Checks SHA-256 of the image (put into `digest`) and MD5 of all in front of
+    /// the trailer, each byte read once.
     pub(crate) fn digests(
         &self,
         source: &mut dyn ReadAt,
         buf: &mut [u8],
-    ) -> Result<[u8; 32], VerifyError> {
+        digest: &mut [u8; 32],
+    ) -> Result<(), VerifyError> {
         let (mut sha256, mut md5) = (Sha256::new(), Md5::new());
         let mut at = 0;
         while at < self.size {
@@ -316,14 +315,14 @@ impl Frame {
             md5.update(piece);
             at += n as u32;
         }
-        let sha256 = sha256.finish();
-        if self.block().is_some_and(|b| !ct_eq(b.sha256(), &sha256)) {
+        *digest = sha256.finish();
+        if self.block().is_some_and(|b| !ct_eq(b.sha256(), digest)) {
             return Err(VerifyError::SignedDigest);
         }
         if !ct_eq(&md5.finish(), &self.trailer.md5) {
             return Err(VerifyError::Md5);
         }
-        Ok(sha256)
+        Ok(())
     }
 }
 
@@ -342,16 +341,25 @@ pub fn read_descriptor(
     source: &mut dyn ReadAt,
     coding: Coding,
 ) -> Result<Option<ImageDescriptor>, VerifyError> {
+    let mut out = ImageDescriptor::EMPTY;
+    Ok(load_descriptor(source, coding, &mut out)?.then_some(out))
+}
+
+/// As [`read_descriptor`], in place; `false`: there is none.
+fn load_descriptor(
+    source: &mut dyn ReadAt,
+    coding: Coding,
+    out: &mut ImageDescriptor,
+) -> Result<bool, VerifyError> {
     let mut bytes = [0u8; DESCRIPTOR_LEN as usize];
     // The descriptor begins and ends with a line of 32 bytes.
-    for (line, at) in bytes
-        .chunks_exact_mut(32)
-        .zip((DESCRIPTOR_OFFSET..).step_by(32))
-    {
+    let mut at = DESCRIPTOR_OFFSET;
+    for line in bytes.chunks_exact_mut(32) {
         let offset = coding.to_file(at).ok_or(ReadError { offset: at })?;
         source.read_at(offset, line)?;
+        at += 32;
     }
-    ImageDescriptor::parse(&bytes).map_err(VerifyError::Descriptor)
+    out.load(&bytes).map_err(VerifyError::Descriptor)
 }
 
 /// The file length of the image at the start of `source` from its descriptor:
@@ -361,7 +369,10 @@ pub fn read_descriptor(
 /// # Errors
 /// [`VerifyError::NoDescriptor`] when there is none, and what reading gives.
 pub fn described_total(source: &mut dyn ReadAt, coding: Coding) -> Result<u32, VerifyError> {
-    let descriptor = read_descriptor(source, coding)?.ok_or(VerifyError::NoDescriptor)?;
+    let mut descriptor = ImageDescriptor::EMPTY;
+    if !load_descriptor(source, coding, &mut descriptor)? {
+        return Err(VerifyError::NoDescriptor);
+    }
     let bad = VerifyError::DescriptorLength {
         described: descriptor.image_len,
         found: source.size(),

@@ -67,16 +67,19 @@ impl Version {
         Ok(out)
     }
 
-    /// A text already checked, of `len` characters in a NUL-filled field.
-    pub(crate) fn of_field(field: &[u8; 32], len: u8) -> Self {
-        let mut out = Self {
-            text: [0; Self::MAX_LEN],
-            len,
-        };
-        if let Some(text) = out.text.first_chunk_mut::<32>() {
+    /// To be set.
+    pub(crate) const EMPTY: Self = Self {
+        text: [0; Self::MAX_LEN],
+        len: 0,
+    };
+
+    /// Takes a text of `len` characters, checked by the caller, in a NUL-filled
+    /// field.
+    pub(crate) fn set(&mut self, field: &[u8; 32], len: u8) {
+        if let Some(text) = self.text.first_chunk_mut() {
             *text = *field;
         }
-        out
+        self.len = len;
     }
 
     /// Whether a version (or module name) may hold this character.

@@ -210,7 +210,7 @@ pub fn parts(file: &[u8]) -> Result<Parts<'_>, BuildError> {
     let source: &mut dyn ReadAt = &mut &file[..];
     let frame = Frame::read(source, total).map_err(BuildError::NotPacked)?;
     frame
-        .digests(source, &mut [0; 4096])
+        .digests(source, &mut [0; 4096], &mut [0; 32])
         .map_err(BuildError::NotPacked)?;
     let (image, rest) = file.split_at(frame.len as usize);
     let signed_block = &rest[..(frame.size - frame.len) as usize];

@@ -108,16 +108,17 @@ impl Modulus {
         self.rr = r;
     }
 
+    /// A constant where only one size is taken, else clamped to the array.
     pub(super) const fn limbs(&self) -> usize {
-        if self.limbs < MAX_LIMBS {
-            self.limbs
-        } else {
+        if MAX_LIMBS == 64 || self.limbs > MAX_LIMBS {
             MAX_LIMBS
+        } else {
+            self.limbs
         }
     }
 
     pub(super) fn value(&self) -> &[u32] {
-        self.n.0.get(..self.limbs).unwrap_or(&[])
+        self.n.0.get(..self.limbs()).unwrap_or(&[])
     }
 
     /// Whether `x` is below the modulus.
