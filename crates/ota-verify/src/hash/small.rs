@@ -186,13 +186,16 @@ static MD5_R: [[u8; 4]; 4] = [
     [6, 10, 15, 21],
 ];
 
-// The two compression functions are ARM code in a Thumb program too: half the
-// instructions. Nothing is inlined from one set into the other, so they use
+// With `arm-state` the two compression functions are ARM code in a Thumb program
+// too: half the instructions. Nothing is inlined from one set into the other, so they use
 // operators, intrinsics and plain loops only, no iterators and no helpers; all
 // indices are below the length by a mask or the loop's bound.
 
 #[allow(clippy::manual_rotate)] // a method would be a call
-#[cfg_attr(target_arch = "arm", instruction_set(arm::a32))]
+#[cfg_attr(
+    all(feature = "arm-state", target_arch = "arm"),
+    instruction_set(arm::a32)
+)]
 fn md5_compress(state: &mut [u32; 8], block: &[u8; 64]) {
     let mut m = [0u32; 16];
     let mut i = 0;
@@ -244,7 +247,10 @@ macro_rules! ror {
 }
 
 #[allow(clippy::manual_rotate)] // a method would be a call, see above
-#[cfg_attr(target_arch = "arm", instruction_set(arm::a32))]
+#[cfg_attr(
+    all(feature = "arm-state", target_arch = "arm"),
+    instruction_set(arm::a32)
+)]
 fn sha256_compress(state: &mut [u32; 8], block: &[u8; 64]) {
     let mut w = [0u32; 64];
     let mut i = 0;

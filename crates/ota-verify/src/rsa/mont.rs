@@ -165,7 +165,10 @@ impl Modulus {
 
     /// t = a * b / R mod n, below n when one of a and b is.
     #[inline(never)]
-    #[cfg_attr(target_arch = "arm", instruction_set(arm::a32))]
+    #[cfg_attr(
+        all(feature = "arm-state", target_arch = "arm"),
+        instruction_set(arm::a32)
+    )]
     const fn multiply(&self, t: &mut Limbs, a: &Limbs, b: &Limbs) {
         let limbs = self.limbs();
         *t = Limbs::ZERO;
