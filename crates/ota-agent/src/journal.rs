@@ -93,7 +93,7 @@ fn version(text: &str) -> VersionText {
 
 fn cause(error: AppError) -> Cause {
     match error {
-        AppError::Flash(fault) => Cause::Boot(BootError::Flash, fault.offset),
+        AppError::Flash(fault) => Cause::Boot(BootError::Flash, fault.offset()),
         _ => Cause::Boot(BootError::Unable, 0),
     }
 }
@@ -101,7 +101,7 @@ fn cause(error: AppError) -> Cause {
 fn sink(error: AppError) -> SinkError {
     match error {
         AppError::Flash(fault) => SinkError::Flash {
-            offset: fault.offset,
+            offset: fault.offset(),
         },
         _ => SinkError::Flash { offset: 0 },
     }

@@ -199,7 +199,7 @@ impl<P: NorFlash> Journal<P> {
     pub(crate) fn confirm_trial(
         &mut self,
         raise_floor: bool,
-        hooks: &mut dyn Hooks,
+        hooks: &mut (impl Hooks + ?Sized),
     ) -> Result<(), Fault> {
         let s = self.state_mut();
         let version = s.version();

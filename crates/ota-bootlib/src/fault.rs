@@ -1,5 +1,7 @@
 //! What can go wrong with flash.
 
+use core::num::NonZeroU32;
+
 use embedded_storage::nor_flash::{NorFlashError, NorFlashErrorKind};
 
 /// A partition the boot loader works on.
@@ -18,32 +20,65 @@ pub enum Part {
 
 /// Why an operation on flash failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 #[non_exhaustive]
 pub enum FaultKind {
     /// The driver reported an error.
-    Driver,
+    Driver = 1,
     /// Offset or length is no multiple of what the flash wants.
-    NotAligned,
+    NotAligned = 2,
     /// Past the end of the partition.
-    OutOfBounds,
+    OutOfBounds = 3,
     /// What was read back is not what was written.
-    ReadBack,
+    ReadBack = 4,
     /// The partition is too small, or its sectors and program units cannot be used.
-    Geometry,
+    Geometry = 5,
 }
 
 /// A flash operation that failed: where and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fault {
-    /// The partition.
-    pub part: Part,
-    /// Byte offset in it.
-    pub offset: u32,
-    /// Why.
-    pub kind: FaultKind,
-}
+///
+/// One machine word, for a boot loader passes it through every call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fault(NonZeroU32);
+
+/// Offsets are kept up to this one.
+const OFFSET: u32 = (1 << 27) - 1;
 
 impl Fault {
+    /// A fault of `kind` at byte `offset` of `part`. Offsets from 128 MiB on
+    /// are kept as the last below.
+    pub const fn new(part: Part, offset: u32, kind: FaultKind) -> Self {
+        let offset = if offset > OFFSET { OFFSET } else { offset };
+        let low = NonZeroU32::MIN.saturating_add(kind as u32 - 1);
+        Self(low.saturating_add((part as u32) << 3 | offset << 5))
+    }
+
+    /// The partition.
+    pub const fn part(self) -> Part {
+        match (self.0.get() >> 3) & 3 {
+            0 => Part::Active,
+            1 => Part::Update,
+            2 => Part::Journal,
+            _ => Part::Mailbox,
+        }
+    }
+
+    /// Byte offset in it.
+    pub const fn offset(self) -> u32 {
+        self.0.get() >> 5
+    }
+
+    /// Why.
+    pub const fn kind(self) -> FaultKind {
+        match self.0.get() & 7 {
+            2 => FaultKind::NotAligned,
+            3 => FaultKind::OutOfBounds,
+            4 => FaultKind::ReadBack,
+            5 => FaultKind::Geometry,
+            _ => FaultKind::Driver,
+        }
+    }
+
     #[inline(never)]
     pub(crate) fn from_driver<E: NorFlashError>(part: Part, offset: u32, e: &E) -> Self {
         let kind = match e.kind() {
@@ -51,26 +86,36 @@ impl Fault {
             NorFlashErrorKind::OutOfBounds => FaultKind::OutOfBounds,
             _ => FaultKind::Driver,
         };
-        Self { part, offset, kind }
+        Self::new(part, offset, kind)
+    }
+}
+
+impl core::fmt::Debug for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Fault")
+            .field("part", &self.part())
+            .field("offset", &self.offset())
+            .field("kind", &self.kind())
+            .finish()
     }
 }
 
 impl core::fmt::Display for Fault {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let what = match self.kind {
+        let what = match self.kind() {
             FaultKind::Driver => "flash driver failed",
             FaultKind::NotAligned => "not aligned",
             FaultKind::OutOfBounds => "past the end",
             FaultKind::ReadBack => "read back differs from what was written",
             FaultKind::Geometry => "partition too small or sectors of an unusable size",
         };
-        let part = match self.part {
+        let part = match self.part() {
             Part::Active => "active slot",
             Part::Update => "update slot",
             Part::Journal => "journal",
             Part::Mailbox => "mailbox",
         };
-        write!(f, "{what} ({part}, offset {:#x})", self.offset)
+        write!(f, "{what} ({part}, offset {:#x})", self.offset())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Copying and comparing sectors.
+//! Reading, copying and comparing sectors.
 
 use embedded_storage::nor_flash::NorFlash;
 
@@ -11,138 +11,132 @@ pub(crate) struct Place<'a, P> {
     pub flash: &'a mut P,
 }
 
-impl<P: NorFlash> Place<'_, P> {
-    pub fn read(&mut self, at: u32, buf: &mut [u8]) -> Result<(), Fault> {
-        self.flash
-            .read(at, buf)
-            .map_err(|e| Fault::from_driver(self.part, at, &e))
+/// The work buffer as two equal pieces of whole program units.
+pub(crate) struct Pieces<'a> {
+    pub a: &'a mut [u8],
+    pub b: &'a mut [u8],
+}
+
+impl<'a> Pieces<'a> {
+    /// `None`: too short for two program units.
+    pub fn new<P: NorFlash>(buf: &'a mut [u8]) -> Option<Self> {
+        let half = buf.len().min(2 * P::ERASE_SIZE) / 2;
+        let len = half - half % P::WRITE_SIZE.max(P::READ_SIZE);
+        let (a, rest) = buf.split_at_mut_checked(len)?;
+        let b = rest.get_mut(..len)?;
+        (len != 0).then_some(Self { a, b })
     }
 
-    pub fn erase(&mut self, at: u32, hooks: &mut dyn Hooks) -> Result<(), Fault> {
-        hooks.tick();
-        self.flash
-            .erase(at, at.saturating_add(P::ERASE_SIZE as u32))
-            .map_err(|e| Fault::from_driver(self.part, at, &e))
-    }
-
-    fn write(&mut self, at: u32, bytes: &[u8], hooks: &mut dyn Hooks) -> Result<(), Fault> {
-        hooks.tick();
-        self.flash
-            .write(at, bytes)
-            .map_err(|e| Fault::from_driver(self.part, at, &e))
-    }
-
-    /// Programs `bytes` (whole program units) into erased flash and reads them back.
-    pub fn program(&mut self, at: u32, bytes: &[u8], hooks: &mut dyn Hooks) -> Result<(), Fault> {
-        if !is_blank(bytes) {
-            self.write(at, bytes, hooks)?;
-        }
-        let mut offset = at;
-        for piece in bytes.chunks(PIECE) {
-            let mut back = [0; PIECE];
-            let back = back.get_mut(..piece.len()).unwrap_or_default();
-            self.read(offset, back)?;
-            if back != piece {
-                return Err(Fault {
-                    part: self.part,
-                    offset,
-                    kind: FaultKind::ReadBack,
-                });
-            }
-            offset = offset.saturating_add(PIECE as u32);
-        }
-        Ok(())
+    /// Shortens the pieces to what is left of a sector at `at`.
+    fn cut(&mut self, left: u32) -> (&mut [u8], &mut [u8]) {
+        let n = self.a.len().min(left as usize);
+        (
+            self.a.get_mut(..n).unwrap_or_default(),
+            self.b.get_mut(..n).unwrap_or_default(),
+        )
     }
 }
 
-/// Bytes compared at a time: a stack buffer, and a multiple of any `READ_SIZE` up to it.
-const PIECE: usize = 64;
+impl<P: NorFlash> Place<'_, P> {
+    #[inline(never)]
+    pub fn read(&mut self, at: u32, buf: &mut [u8]) -> Result<(), Fault> {
+        match self.flash.read(at, buf) {
+            Ok(()) => Ok(()),
+            Err(e) => Err(Fault::from_driver(self.part, at, &e)),
+        }
+    }
+
+    #[inline(never)]
+    pub fn erase<H: Hooks>(&mut self, at: u32, hooks: &mut H) -> Result<(), Fault> {
+        hooks.tick();
+        match self
+            .flash
+            .erase(at, at.saturating_add(P::ERASE_SIZE as u32))
+        {
+            Ok(()) => Ok(()),
+            Err(e) => Err(Fault::from_driver(self.part, at, &e)),
+        }
+    }
+
+    /// Programs `bytes` (whole program units) into erased flash and reads them
+    /// back into `back`, which is as long.
+    #[inline(never)]
+    pub fn program<H: Hooks>(
+        &mut self,
+        at: u32,
+        bytes: &[u8],
+        back: &mut [u8],
+        hooks: &mut H,
+    ) -> Result<(), Fault> {
+        if !is_blank(bytes) {
+            hooks.tick();
+            if let Err(e) = self.flash.write(at, bytes) {
+                return Err(Fault::from_driver(self.part, at, &e));
+            }
+        }
+        self.read(at, back)?;
+        if bytes == back {
+            Ok(())
+        } else {
+            Err(Fault::new(self.part, at, FaultKind::ReadBack))
+        }
+    }
+}
 
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0xFF)
 }
 
-/// The usable part of a work buffer: whole program units and whole `PIECE`s,
-/// so that a sector is a whole number of them or ends earlier.
-pub(crate) fn chunk_len<P: NorFlash>(buf: &[u8]) -> u32 {
-    let step = if P::WRITE_SIZE > PIECE {
-        P::WRITE_SIZE
-    } else {
-        PIECE
-    };
-    (buf.len() - buf.len() % step) as u32
-}
-
-/// Erases sector `to_at` of `to` and copies sector `from_at` of `from` there.
-/// Tried a second time when it does not read back.
-pub(crate) fn copy_sector<P: NorFlash>(
-    from: &mut Place<'_, P>,
-    from_at: u32,
-    to: &mut Place<'_, P>,
-    to_at: u32,
-    buf: &mut [u8],
-    hooks: &mut dyn Hooks,
-) -> Result<(), Fault> {
-    match copy_once(from, from_at, to, to_at, buf, hooks) {
-        Err(f) if f.kind == FaultKind::ReadBack => copy_once(from, from_at, to, to_at, buf, hooks),
-        other => other,
-    }
-}
-
+/// Erases the sector at `to_at` of `to` and copies the one at `from_at` of
+/// `from` there. Tried a second time when it does not read back.
 #[inline(never)]
-fn copy_once<P: NorFlash>(
+pub(crate) fn copy_sector<P: NorFlash, H: Hooks>(
     from: &mut Place<'_, P>,
     from_at: u32,
     to: &mut Place<'_, P>,
     to_at: u32,
-    buf: &mut [u8],
-    hooks: &mut dyn Hooks,
+    pieces: &mut Pieces<'_>,
+    hooks: &mut H,
 ) -> Result<(), Fault> {
-    to.erase(to_at, hooks)?;
-    let chunk = chunk_len::<P>(buf);
-    let sector = P::ERASE_SIZE as u32;
+    let mut again = true;
     let mut at = 0;
-    while at < sector {
-        let n = chunk.min(sector - at) as usize;
-        let piece = buf.get_mut(..n).unwrap_or_default();
-        if piece.is_empty() {
-            return Err(Fault {
-                part: to.part,
-                offset: 0,
-                kind: FaultKind::Geometry,
-            });
+    while at < P::ERASE_SIZE as u32 {
+        if at == 0 {
+            to.erase(to_at, hooks)?;
         }
-        from.read(from_at.saturating_add(at), piece)?;
-        to.program(to_at.saturating_add(at), piece, hooks)?;
-        at += n as u32;
+        let (a, b) = pieces.cut(P::ERASE_SIZE as u32 - at);
+        from.read(from_at.saturating_add(at), a)?;
+        let done = to.program(to_at.saturating_add(at), a, b, hooks);
+        at += a.len() as u32;
+        if let Err(f) = done {
+            if f.kind() != FaultKind::ReadBack || !again {
+                return done;
+            }
+            again = false;
+            at = 0;
+        }
     }
     Ok(())
 }
 
-/// Whether sector `a_at` of `a` and sector `b_at` of `b` hold the same.
+/// Whether the sectors at `at` of `a` and of `b` hold the same.
+#[cfg(any(feature = "swap", feature = "overwrite"))]
+#[inline(never)]
 pub(crate) fn same_sector<P: NorFlash>(
     a: &mut Place<'_, P>,
-    a_at: u32,
     b: &mut Place<'_, P>,
-    b_at: u32,
-    hooks: &mut dyn Hooks,
+    mut at: u32,
+    pieces: &mut Pieces<'_>,
 ) -> Result<bool, Fault> {
-    hooks.tick();
-    let sector = P::ERASE_SIZE as u32;
-    let mut at = 0;
-    while at < sector {
-        let n = (PIECE as u32).min(sector - at) as usize;
-        let (mut x, mut y) = ([0; PIECE], [0; PIECE]);
-        let (x, y) = (
-            x.get_mut(..n).unwrap_or_default(),
-            y.get_mut(..n).unwrap_or_default(),
-        );
-        a.read(a_at.saturating_add(at), x)?;
-        b.read(b_at.saturating_add(at), y)?;
+    let end = at.saturating_add(P::ERASE_SIZE as u32);
+    while at < end {
+        let (x, y) = pieces.cut(end - at);
+        a.read(at, x)?;
+        b.read(at, y)?;
         if x != y {
             return Ok(false);
         }
-        at += n as u32;
+        at += x.len() as u32;
     }
     Ok(true)
 }

@@ -13,12 +13,12 @@
 //!   after a reset is a snapshot of the whole state, [`Journal::settle`].
 
 use embedded_storage::nor_flash::NorFlash;
-use ota_verify::crc32;
+use ota_verify::crc32_update;
 
 use crate::Hooks;
 use crate::bugs::{self, Bug};
 use crate::fault::{Fault, FaultKind, Part};
-use crate::state::{CELL, CELLS, State, cell};
+use crate::state::{CELLS, Cell, State, cell};
 
 /// Bytes of a record.
 pub const ROW: usize = 32;
@@ -26,7 +26,6 @@ pub const ROW: usize = 32;
 const CORE: u8 = 0xA1;
 const PART: u8 = 0xA2;
 const DELTA: u8 = 0xA3;
-const UNKNOWN_FROM: u8 = 0x01;
 
 /// Unknown records that are carried to the other half, at most.
 const KEEP: usize = 8;
@@ -34,60 +33,65 @@ const KEEP: usize = 8;
 /// unknown records and a little to write.
 const MIN_ROWS: u32 = 2 * CELLS as u32 + KEEP as u32 + 8;
 
-/// A decoded record.
+/// A cell that is not written in snapshots.
+const CLEAR: Cell = [0; 5];
+
+/// A row as little-endian words.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Row {
-    kind: u8,
-    /// Cell of the payload.
-    cell: u8,
-    /// `CORE`: rows of the snapshot in front of it. `DELTA`: row of its snapshot's core.
-    link: u16,
-    seq: u32,
-    data: [u8; CELL],
-}
+struct Row([u32; ROW / 4]);
 
 impl Row {
-    fn encode(&self) -> [u8; ROW] {
-        let mut b = [0; ROW];
-        b[0] = self.kind;
-        b[1] = self.cell;
-        b[2..4].copy_from_slice(&self.link.to_le_bytes());
-        b[4..8].copy_from_slice(&self.seq.to_le_bytes());
-        b[8..28].copy_from_slice(&self.data);
-        let crc = crc32(&b[..28]);
-        b[28..].copy_from_slice(&crc.to_le_bytes());
-        b
+    const BLANK: Self = Self([!0; ROW / 4]);
+    const CLOSED: Self = Self([0; ROW / 4]);
+
+    /// Whether this is a record at all, of whatever type.
+    fn is_record(&self) -> bool {
+        self.kind() != 0 && self.kind() != 0xFF && self.0[7] == crc(&self.0)
     }
 
-    fn decode(b: &[u8; ROW]) -> Option<Self> {
-        if b[0] < UNKNOWN_FROM || b[0] == 0xFF {
-            return None;
-        }
-        if crc32(&b[..28]) != u32::from_le_bytes([b[28], b[29], b[30], b[31]]) {
-            return None;
-        }
-        let mut data = [0; CELL];
-        data.copy_from_slice(&b[8..28]);
-        Some(Self {
-            kind: b[0],
-            cell: b[1],
-            link: u16::from_le_bytes([b[2], b[3]]),
-            seq: u32::from_le_bytes([b[4], b[5], b[6], b[7]]),
-            data,
-        })
+    fn kind(&self) -> u8 {
+        self.0[0] as u8
     }
 
-    fn is_known(&self) -> bool {
-        matches!(self.kind, CORE | PART | DELTA)
+    /// Cell of the payload.
+    fn cell(&self) -> usize {
+        usize::from((self.0[0] >> 8) as u8)
     }
+
+    /// `CORE`: rows of the snapshot in front of it. `DELTA`: row of its snapshot's core.
+    fn link(&self) -> u32 {
+        self.0[0] >> 16
+    }
+
+    fn seq(&self) -> u32 {
+        self.0[1]
+    }
+
+    fn data(&self) -> Cell {
+        [self.0[2], self.0[3], self.0[4], self.0[5], self.0[6]]
+    }
+
+    fn is_unknown(&self) -> bool {
+        !matches!(self.kind(), CORE | PART | DELTA)
+    }
+}
+
+#[inline(never)]
+fn crc(words: &[u32; ROW / 4]) -> u32 {
+    !words[..7]
+        .iter()
+        .fold(!0, |crc, w| crc32_update(crc, &w.to_le_bytes()))
 }
 
 /// The boot journal on one partition of two halves.
 pub struct Journal<P> {
     flash: P,
     state: State,
-    /// Half that holds the state: 0 or 1.
-    half: u8,
+    /// The row read last.
+    row: Row,
+    /// Address of the half that holds the state, and of the other one.
+    half: u32,
+    other: u32,
     /// The partition holds no state at all.
     blank: bool,
     /// The other half holds an older row 0: it is not half-way through a change of halves.
@@ -98,15 +102,17 @@ pub struct Journal<P> {
     closed: bool,
     /// A snapshot was written since the reset.
     settled: bool,
-    /// Cell of the newest record, when it is a `DELTA` and the last row.
-    tail_cell: Option<u8>,
+    /// Cell of the newest record, when it is a `DELTA` and the last row; else [`NO_CELL`].
+    tail_cell: u8,
     /// Next row to write.
-    next: u16,
+    next: u32,
     /// Row of the newest snapshot's core.
-    core: u16,
+    core: u32,
     /// Sequence number of the next row.
     seq: u32,
 }
+
+const NO_CELL: u8 = 0xFF;
 
 impl<P: NorFlash> Journal<P> {
     /// Distance of rows: a row fills at least one program unit.
@@ -129,49 +135,52 @@ impl<P: NorFlash> Journal<P> {
         let mut j = Self {
             flash,
             state: State::new(),
-            half: 1,
+            row: Row::BLANK,
+            half: 0,
+            other: 0,
             blank: true,
             other_ok: false,
             tail_ok: false,
             closed: false,
             settled: false,
-            tail_cell: None,
+            tail_cell: NO_CELL,
             next: 0,
             core: 0,
             seq: 1,
         };
+        j.find()?;
+        Ok(j)
+    }
+
+    fn find(&mut self) -> Result<(), Fault> {
+        // Half 0 is "the other one" when there is no state: it is written first.
+        let second = self.half_len();
+        self.half = second;
+        let rows = self.rows();
         if !P::WRITE_SIZE.is_power_of_two()
             || P::WRITE_SIZE > 256
             || !(P::READ_SIZE == 1 || ROW.is_multiple_of(P::READ_SIZE))
             || !Self::ERASE.is_multiple_of(Self::STRIDE)
-            || j.rows() < MIN_ROWS
-            || j.rows() > 0x7FFF
+            || !(MIN_ROWS..0x8000).contains(&rows)
         {
-            return Err(Fault {
-                part: Part::Journal,
-                offset: 0,
-                kind: FaultKind::Geometry,
-            });
+            return Err(Fault::new(Part::Journal, 0, FaultKind::Geometry));
         }
-        let first = [j.read(0, 0)?.1, j.read(1, 0)?.1];
-        let seqs = first.map(|row| row.map_or(0, |r| r.seq));
-        let newer = u8::from(seqs[1] > seqs[0]);
-        for half in [newer, 1 - newer] {
-            let (own, other) = if half == 0 {
-                (seqs[0], seqs[1])
-            } else {
-                (seqs[1], seqs[0])
-            };
-            j.seq = j.seq.max(own.saturating_add(1));
-            if own != 0 && j.load(half)? {
-                j.half = half;
-                j.blank = false;
-                j.other_ok = other != 0 && other < own;
-                return Ok(j);
-            }
+        let (a, b) = (self.first_seq(0)?, self.first_seq(second)?);
+        let (newer, newest, older) = if b > a { (second, b, a) } else { (0, a, b) };
+        // A half without a row 0 holds nothing; and one whose newest snapshot is
+        // torn leaves it to the other, older one, which is then on its own.
+        if newest != 0 && self.load(newer)? {
+            self.half = newer;
+            self.other_ok = older != 0;
+        } else if older != 0 && self.load(second - newer)? {
+            self.half = second - newer;
+        } else {
+            self.state = State::new();
+            return Ok(());
         }
-        j.state = State::new();
-        Ok(j)
+        self.other = second - self.half;
+        self.blank = false;
+        Ok(())
     }
 
     /// No valid state was found: first start, or the journal was lost.
@@ -204,30 +213,50 @@ impl<P: NorFlash> Journal<P> {
         self.half_len() / Self::STRIDE
     }
 
-    fn addr(&self, half: u8, row: u16) -> u32 {
-        let base = if half == 0 { 0 } else { self.half_len() };
-        base + u32::from(row) * Self::STRIDE
+    /// Reads a row of the half at `half` into `self.row`.
+    #[inline(never)]
+    fn read(&mut self, half: u32, row: u32) -> Result<(), Fault> {
+        let at = half + row * Self::STRIDE;
+        let mut b = [0; ROW];
+        if let Err(e) = self.flash.read(at, &mut b) {
+            return Err(Fault::from_driver(Part::Journal, at, &e));
+        }
+        for (w, from) in self.row.0.iter_mut().zip(b.chunks_exact(4)) {
+            *w = u32::from_le_bytes([from[0], from[1], from[2], from[3]]);
+        }
+        Ok(())
     }
 
-    /// Reads a row: whether it is blank, and the record if it is one.
-    fn read(&mut self, half: u8, row: u16) -> Result<(bool, Option<Row>), Fault> {
-        let at = self.addr(half, row);
-        let mut b = [0; ROW];
-        self.flash
-            .read(at, &mut b)
-            .map_err(|e| Fault::from_driver(Part::Journal, at, &e))?;
-        Ok((b.iter().all(|&x| x == 0xFF), Row::decode(&b)))
+    /// Sequence number of a half's first row, 0 when that is no record.
+    #[inline(never)]
+    fn first_seq(&mut self, half: u32) -> Result<u32, Fault> {
+        self.read(half, 0)?;
+        if !self.row.is_record() {
+            return Ok(0);
+        }
+        self.saw();
+        Ok(self.row.seq())
+    }
+
+    /// Later rows are numbered above the one that was read.
+    fn saw(&mut self) {
+        if self.row.seq() >= self.seq {
+            self.seq = self.row.seq().saturating_add(1);
+        }
     }
 
     /// The last row that is not blank, given that row 0 is not. Single blank
     /// rows among others are possible (an interrupted one), two in a row are not.
-    fn tail(&mut self, half: u8) -> Result<u16, Fault> {
-        let rows = self.rows() as u16;
+    fn tail(&mut self, half: u32) -> Result<u32, Fault> {
+        let rows = self.rows();
         let (mut used, mut free) = (0, rows);
         while free - used > 1 {
-            let mid = used + (free - used) / 2;
-            let blank = self.read(half, mid)?.0 && (mid + 1 >= rows || self.read(half, mid + 1)?.0);
-            if blank {
+            let mid = (used + free) / 2;
+            self.read(half, mid)?;
+            if self.row == Row::BLANK && mid + 1 < rows {
+                self.read(half, mid + 1)?;
+            }
+            if self.row == Row::BLANK {
                 free = mid;
             } else {
                 used = mid;
@@ -237,83 +266,83 @@ impl<P: NorFlash> Journal<P> {
     }
 
     /// Finds the newest whole snapshot of `half` and applies what follows it.
-    fn load(&mut self, half: u8) -> Result<bool, Fault> {
+    #[inline(never)]
+    fn load(&mut self, half: u32) -> Result<bool, Fault> {
         let tail = self.tail(half)?;
         let mut row = tail;
         loop {
-            let found = self.read(half, row)?.1;
-            let mut before = row;
-            if let Some(r) = found {
-                self.seq = self.seq.max(r.seq.saturating_add(1));
-                let core = match r.kind {
-                    CORE => Some(row),
-                    DELTA if r.link < row => Some(r.link),
-                    _ => None,
-                };
-                if let Some(core) = core {
-                    if self.load_from(half, core, tail)? {
-                        return Ok(true);
-                    }
-                    before = core;
+            self.read(half, row)?;
+            let core = match self.row.kind() {
+                CORE => row,
+                DELTA => self.row.link(),
+                _ => !0,
+            };
+            if core <= row && self.row.is_record() {
+                row = core;
+                if self.load_from(half, core, tail)? {
+                    return Ok(true);
                 }
             }
-            let Some(previous) = before.checked_sub(1) else {
+            if row == 0 {
                 return Ok(false);
-            };
-            row = previous;
+            }
+            row -= 1;
         }
     }
 
     /// Loads the snapshot whose core is at `core` and the records up to `tail`.
     /// Each row is read once: what is read here is what is acted on.
-    fn load_from(&mut self, half: u8, core: u16, tail: u16) -> Result<bool, Fault> {
+    #[inline(never)]
+    fn load_from(&mut self, half: u32, core: u32, tail: u32) -> Result<bool, Fault> {
         self.state = State::new();
-        let Some(head) = self.read(half, core)?.1 else {
-            return Ok(false);
-        };
-        let parts = head.link;
-        if head.kind != CORE || head.cell != cell::CORE || parts > core || parts >= CELLS as u16 {
-            return Ok(false);
-        }
-        self.state.cells[0] = head.data;
-        for back in 1..=parts {
-            let part = self.read(half, core - back)?.1;
-            match part {
-                Some(r)
-                    if r.kind == PART
-                        && r.seq == head.seq.wrapping_sub(back.into())
-                        && self.put(&r) => {}
-                _ => return Ok(false),
-            }
-        }
-        self.tail_ok = core == tail;
-        self.tail_cell = None;
-        let mut row = core;
-        while row < tail {
-            row += 1;
-            let record = self.read(half, row)?.1;
-            self.tail_ok = record.is_some();
-            self.tail_cell = None;
-            if let Some(r) = record {
-                self.seq = self.seq.max(r.seq.saturating_add(1));
-                if r.kind == DELTA && r.link == core && self.put(&r) {
-                    self.tail_cell = Some(r.cell);
-                }
-            }
-        }
         self.core = core;
         self.next = tail + 1;
-        self.seq = self.seq.max(head.seq.saturating_add(1));
+        self.read(half, core)?;
+        let (parts, seq) = (self.row.link(), self.row.seq());
+        if !self.row.is_record() || self.row.kind() != CORE || parts > core {
+            return Ok(false);
+        }
+        self.put();
+        let mut row = core - parts;
+        while row <= tail {
+            if row == core {
+                // Read above.
+                self.tail_ok = true;
+                self.tail_cell = NO_CELL;
+                row += 1;
+                continue;
+            }
+            self.read(half, row)?;
+            let record = self.row.is_record();
+            if row < core {
+                if !record
+                    || self.row.kind() != PART
+                    || self.row.seq().wrapping_add(core - row) != seq
+                {
+                    return Ok(false);
+                }
+                self.put();
+            } else {
+                self.tail_ok = record;
+                self.tail_cell = NO_CELL;
+                if record && self.row.kind() == DELTA && self.row.link() == core {
+                    self.put();
+                    self.tail_cell = self.row.cell() as u8;
+                }
+            }
+            if record {
+                self.saw();
+            }
+            row += 1;
+        }
         Ok(true)
     }
 
-    fn put(&mut self, r: &Row) -> bool {
-        match self.state.cells.get_mut(usize::from(r.cell)) {
-            Some(c) => {
-                *c = r.data;
-                true
-            }
-            None => false,
+    /// Takes the payload of the row into the state.
+    fn put(&mut self) {
+        self.saw();
+        if let Some(c) = self.state.cells.get_mut(self.row.cell()) {
+            *c = self.row.data();
         }
     }
 
@@ -324,7 +353,7 @@ impl<P: NorFlash> Journal<P> {
     ///
     /// # Errors
     /// The flash failed; nothing that depends on the state may be done then.
-    pub fn settle(&mut self, hooks: &mut dyn Hooks) -> Result<(), Fault> {
+    pub fn settle<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
         if bugs::has(Bug::UnstableRecordTrusted) && !self.blank {
             return Ok(());
         }
@@ -336,212 +365,219 @@ impl<P: NorFlash> Journal<P> {
     }
 
     /// Writes a snapshot of the whole state: one change, however much changed.
-    pub(crate) fn write_all(&mut self, hooks: &mut dyn Hooks) -> Result<(), Fault> {
+    #[inline(never)]
+    pub(crate) fn write_all<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
         let need = self.snapshot_rows();
         if self.make_room(need, hooks)? {
-            match self.snapshot(hooks) {
-                Err(f) if f.kind == FaultKind::ReadBack => self.change_halves(hooks),
-                other => other,
-            }
+            let done = self.snapshot(hooks);
+            self.or_change_halves(done, hooks)
         } else {
             Ok(())
         }
     }
 
+    /// A row that does not read back as written: this half is worn, try the other.
+    #[inline(never)]
+    fn or_change_halves<H: Hooks + ?Sized>(
+        &mut self,
+        done: Result<(), Fault>,
+        hooks: &mut H,
+    ) -> Result<(), Fault> {
+        match done {
+            Err(f) if f.kind() == FaultKind::ReadBack => self.change_halves(hooks),
+            other => other,
+        }
+    }
+
     /// Writes one cell of the state. All other cells must be as they were last
     /// written. A snapshot is written instead when the state is not settled.
-    pub(crate) fn write_cell(&mut self, cell: u8, hooks: &mut dyn Hooks) -> Result<(), Fault> {
+    #[inline(never)]
+    pub(crate) fn write_cell<H: Hooks + ?Sized>(
+        &mut self,
+        cell: u8,
+        hooks: &mut H,
+    ) -> Result<(), Fault> {
         // The last row may be unstable. That does no harm when the record to
         // be written replaces exactly what that row says.
-        let replaces = self.tail_ok && self.tail_cell == Some(cell);
+        let replaces = self.tail_ok && self.tail_cell == cell;
         if !self.settled && !replaces {
             return self.write_all(hooks);
         }
         if !self.make_room(1, hooks)? {
             return Ok(());
         }
-        let data = self
-            .state
-            .cells
-            .get(usize::from(cell))
-            .copied()
-            .unwrap_or([0; CELL]);
-        let row = Row {
-            kind: DELTA,
-            cell,
-            link: self.core,
-            seq: self.seq,
-            data,
-        };
-        match self.append(&row.encode(), hooks) {
-            Ok(()) => {
-                self.tail_cell = Some(cell);
-                Ok(())
-            }
-            Err(f) if f.kind == FaultKind::ReadBack => self.change_halves(hooks),
-            Err(f) => Err(f),
-        }
+        let done = self.append(DELTA, cell, self.core, hooks);
+        self.tail_cell = cell;
+        self.or_change_halves(done, hooks)
     }
 
-    fn snapshot_rows(&self) -> u16 {
+    fn snapshot_rows(&self) -> u32 {
         1 + self
             .state
             .cells
             .iter()
             .skip(1)
-            .filter(|c| **c != [0; CELL])
-            .count() as u16
+            .filter(|c| **c != CLEAR)
+            .count() as u32
     }
 
     /// Gets ready to append `need` rows. `false`: the other half was opened
     /// with a snapshot, and nothing is left to write.
-    fn make_room(&mut self, need: u16, hooks: &mut dyn Hooks) -> Result<bool, Fault> {
+    #[inline(never)]
+    fn make_room<H: Hooks + ?Sized>(&mut self, need: u32, hooks: &mut H) -> Result<bool, Fault> {
         let close = if self.closed { 0 } else { 2 };
-        if self.blank
-            || !self.other_ok
-            || u32::from(self.next) + u32::from(close + need) > self.rows()
-        {
+        if !self.other_ok || self.next + close + need > self.rows() {
             self.change_halves(hooks)?;
             return Ok(false);
         }
         if close != 0 {
-            if !self.tail_ok {
-                self.close_row(self.next - 1, hooks)?;
+            // Closing the last row too, when it is no record.
+            let end = self.next + close;
+            let mut row = self.next - u32::from(!self.tail_ok);
+            while row < end {
+                self.close_row(row, hooks)?;
+                row += 1;
             }
-            for _ in 0..close {
-                self.close_row(self.next, hooks)?;
-                self.next += 1;
-            }
+            self.next = end;
             self.closed = true;
         }
         Ok(true)
     }
 
     /// Programs a row to zeros, whatever it held. Repeating it does no harm.
-    fn close_row(&mut self, row: u16, hooks: &mut dyn Hooks) -> Result<(), Fault> {
+    fn close_row<H: Hooks + ?Sized>(&mut self, row: u32, hooks: &mut H) -> Result<(), Fault> {
         if bugs::has(Bug::BlankIsEvidence) {
             return Ok(());
         }
-        self.program(self.addr(self.half, row), &[0; ROW], hooks)
+        self.row = Row::CLOSED;
+        self.program(row, hooks)
     }
 
-    fn snapshot(&mut self, hooks: &mut dyn Hooks) -> Result<(), Fault> {
+    #[inline(never)]
+    fn snapshot<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
         let mut parts = 0;
-        for i in 1..CELLS {
-            let data = self.state.cells.get(i).copied().unwrap_or([0; CELL]);
-            if data != [0; CELL] {
-                let row = Row {
-                    kind: PART,
-                    cell: i as u8,
-                    link: 0,
-                    seq: self.seq,
-                    data,
-                };
-                self.append(&row.encode(), hooks)?;
+        for cell in 1..CELLS as u8 {
+            if self
+                .state
+                .cells
+                .get(usize::from(cell))
+                .is_some_and(|c| *c != CLEAR)
+            {
+                self.append(PART, cell, 0, hooks)?;
                 parts += 1;
             }
         }
-        let row = Row {
-            kind: CORE,
-            cell: cell::CORE,
-            link: parts,
-            seq: self.seq,
-            data: self.state.cells[0],
-        };
-        self.append(&row.encode(), hooks)?;
+        self.append(CORE, cell::CORE, parts, hooks)?;
         self.core = self.next - 1;
         self.settled = true;
-        self.tail_cell = None;
+        self.tail_cell = NO_CELL;
         Ok(())
     }
 
     /// Erases the other half, carries unknown records over and opens it with a
     /// snapshot. The half that holds the state is not touched.
-    fn change_halves(&mut self, hooks: &mut dyn Hooks) -> Result<(), Fault> {
-        let from = self.half;
-        let end = self.next;
-        let to = 1 - from;
-        let base = self.addr(to, 0);
-        let mut at = base;
-        while at < base + self.half_len() {
+    #[inline(never)]
+    fn change_halves<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
+        // Until this is through, what the other half holds is not to be trusted.
+        self.other_ok = false;
+        let (half, next) = (self.half, self.next);
+        let mut at = self.other;
+        let end = at + self.half_len();
+        while at < end {
             hooks.tick();
-            self.flash
-                .erase(at, at + Self::ERASE)
-                .map_err(|e| Fault::from_driver(Part::Journal, at, &e))?;
+            if let Err(e) = self.flash.erase(at, at + Self::ERASE) {
+                return Err(Fault::from_driver(Part::Journal, at, &e));
+            }
             at += Self::ERASE;
         }
-        self.half = to;
+        self.half = self.other;
+        self.other = half;
         self.next = 0;
-        let moved = self.fill_half(from, end, hooks);
-        if moved.is_err() {
-            self.half = from;
-            self.next = end;
-            // Whatever the other half holds now is newer: it must be erased again.
-            self.other_ok = false;
-            return moved;
+        let opened = self.open_half(next, hooks);
+        if opened.is_ok() {
+            self.blank = false;
+            self.other_ok = true;
+            self.closed = true;
+        } else {
+            self.other = self.half;
+            self.half = half;
+            self.next = next;
         }
-        self.blank = false;
-        self.other_ok = true;
-        self.closed = true;
-        self.tail_ok = true;
-        Ok(())
+        opened
     }
 
-    fn fill_half(&mut self, from: u8, end: u16, hooks: &mut dyn Hooks) -> Result<(), Fault> {
-        if !self.blank {
-            let mut seen = [0u8; KEEP];
-            let mut kept = 0;
-            let mut row = end;
-            while row > 0 && kept < KEEP {
-                row -= 1;
-                if let Some(r) = self.read(from, row)?.1
-                    && !r.is_known()
-                    && !seen.contains(&r.kind)
-                    && let Some(s) = seen.get_mut(kept)
-                {
-                    *s = r.kind;
-                    kept += 1;
-                    let copy = Row { seq: self.seq, ..r };
-                    self.append(&copy.encode(), hooks)?;
-                }
+    /// Carries unknown records over from the `end` rows of the other half, the
+    /// newest of each type, and writes a snapshot behind them.
+    fn open_half<H: Hooks + ?Sized>(&mut self, end: u32, hooks: &mut H) -> Result<(), Fault> {
+        let mut seen = [0u8; KEEP];
+        let mut kept = 0;
+        let mut row = end;
+        while row > 0 {
+            row -= 1;
+            self.read(self.other, row)?;
+            let kind = self.row.kind();
+            if self.row.is_unknown() && self.row.is_record() && !seen.contains(&kind) {
+                let Some(s) = seen.get_mut(kept) else { break };
+                *s = kind;
+                kept += 1;
+                self.append_row(hooks)?;
             }
         }
         self.snapshot(hooks)
     }
 
-    fn append(&mut self, row: &[u8; ROW], hooks: &mut dyn Hooks) -> Result<(), Fault> {
-        let at = self.addr(self.half, self.next);
+    /// Appends a record with the content of `cell`.
+    #[inline(never)]
+    fn append<H: Hooks + ?Sized>(
+        &mut self,
+        kind: u8,
+        cell: u8,
+        link: u32,
+        hooks: &mut H,
+    ) -> Result<(), Fault> {
+        self.row.0[0] = u32::from(kind) | u32::from(cell) << 8 | link << 16;
+        if let Some(data) = self.state.cells.get(usize::from(cell)) {
+            self.row.0[2..7].copy_from_slice(data);
+        }
+        self.append_row(hooks)
+    }
+
+    /// Appends the record in `self.row`, numbered anew.
+    #[inline(never)]
+    fn append_row<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
+        self.row.0[1] = self.seq;
+        self.row.0[7] = crc(&self.row.0);
         // Until it is known to be good, this row may be anything: should the
         // caller go on after an error, it closes it first.
         let closed = core::mem::replace(&mut self.closed, false);
-        self.program(at, row, hooks)?;
-        let mut back = [0; ROW];
-        self.flash
-            .read(at, &mut back)
-            .map_err(|e| Fault::from_driver(Part::Journal, at, &e))?;
-        if back != *row {
-            return Err(Fault {
-                part: Part::Journal,
-                offset: at,
-                kind: FaultKind::ReadBack,
-            });
+        let written = self.row;
+        self.program(self.next, hooks)?;
+        self.read(self.half, self.next)?;
+        if self.row != written {
+            let at = self.half + self.next * Self::STRIDE;
+            return Err(Fault::new(Part::Journal, at, FaultKind::ReadBack));
         }
         self.closed = closed;
+        self.tail_ok = true;
         self.next += 1;
         self.seq = self.seq.saturating_add(1);
         Ok(())
     }
 
-    fn program(&mut self, at: u32, row: &[u8; ROW], hooks: &mut dyn Hooks) -> Result<(), Fault> {
+    #[inline(never)]
+    fn program<H: Hooks + ?Sized>(&mut self, row: u32, hooks: &mut H) -> Result<(), Fault> {
+        let at = self.half + row * Self::STRIDE;
+        let mut unit = [0xFF; 256];
+        for (to, w) in unit.chunks_exact_mut(4).zip(&self.row.0) {
+            to.copy_from_slice(&w.to_le_bytes());
+        }
         hooks.tick();
-        let done = if P::WRITE_SIZE <= ROW {
-            self.flash.write(at, row)
-        } else {
-            let mut unit = [0xFF; 256];
-            unit[..ROW].copy_from_slice(row);
-            self.flash
-                .write(at, unit.get(..P::WRITE_SIZE).unwrap_or(&[]))
-        };
-        done.map_err(|e| Fault::from_driver(Part::Journal, at, &e))
+        match self
+            .flash
+            .write(at, unit.get(..Self::STRIDE as usize).unwrap_or(&[]))
+        {
+            Ok(()) => Ok(()),
+            Err(e) => Err(Fault::from_driver(Part::Journal, at, &e)),
+        }
     }
 }

@@ -7,6 +7,8 @@ mod bugs;
 mod fault;
 mod io;
 mod journal;
+#[cfg(feature = "mailbox")]
+mod mailbox;
 mod start;
 mod state;
 #[cfg(feature = "swap")]
@@ -19,6 +21,8 @@ pub use bugs::Bug;
 pub use bugs::plant;
 pub use fault::{Fault, FaultKind, Part};
 pub use journal::{Journal, ROW};
+#[cfg(feature = "mailbox")]
+pub use mailbox::{MAIL_LEN, Mail};
 pub use start::{Config, Decision, Partitions, RecoveryReason, Slot, start_up};
 pub use state::{
     CELL, CELLS, FailCode, FailedOffer, Failure, OFFERS, Phase, ResumeIdentity, State, Strategy,
@@ -33,6 +37,12 @@ pub use verify::{Image, ImageCheck, Refused, Verify};
 pub trait Hooks {
     /// Something is about to take time.
     fn tick(&mut self) {}
+}
+
+impl<H: Hooks + ?Sized> Hooks for &mut H {
+    fn tick(&mut self) {
+        H::tick(self);
+    }
 }
 
 /// Hooks that do nothing.

@@ -5,8 +5,9 @@ use embedded_storage::nor_flash::NorFlash;
 
 use crate::Hooks;
 use crate::app::effective_tries;
-use crate::fault::{Fault, FaultKind, Part};
-use crate::io::{Place, chunk_len};
+use crate::bugs::{self, Bug};
+use crate::fault::{Fault, Part};
+use crate::io::{Pieces, Place};
 use crate::journal::Journal;
 use crate::state::{FailCode, Failure, Phase, Strategy, VersionText, cell, flag};
 use crate::verify::{Image, Refused, Verify};
@@ -76,13 +77,13 @@ pub enum RecoveryReason {
 /// Carries on with whatever the journal says is in hand, and decides what to start.
 ///
 /// Always ends: each pass through the state machine moves forward. `buf` is
-/// scratch space of at least one program unit and 64 bytes; a sector is best.
+/// scratch space of at least two program units; two sectors are best.
 ///
 /// What is returned may be started at once: a trial start is already counted.
-pub fn start_up<P: NorFlash, V: Verify<P>>(
+pub fn start_up<P: NorFlash, V: Verify<P>, H: Hooks>(
     parts: &mut Partitions<P>,
     verify: &mut V,
-    hooks: &mut dyn Hooks,
+    hooks: &mut H,
     config: &Config,
     buf: &mut [u8],
 ) -> Decision {
@@ -92,8 +93,12 @@ pub fn start_up<P: NorFlash, V: Verify<P>>(
         journal,
         mailbox,
     } = parts;
-    match Journal::open(journal) {
-        Ok(journal) => {
+    let mut refused = Refused {
+        code: FailCode::Flash,
+        offset: 0,
+    };
+    match (Journal::open(journal), Pieces::new::<P>(buf)) {
+        (Ok(journal), Some(pieces)) => {
             let mut l = Loader {
                 active: Place {
                     part: Part::Active,
@@ -110,81 +115,76 @@ pub fn start_up<P: NorFlash, V: Verify<P>>(
                 journal,
                 verify,
                 hooks,
-                buf,
+                pieces,
                 secure: config.secure_boot,
+                image: Image {
+                    total: 0,
+                    sha256: [0; 32],
+                    version: VersionText::NONE,
+                },
+                refused,
+                decision: None,
+                steps: 0,
             };
-            l.run()
+            return l.run();
         }
         // Without a journal nothing can be in hand that could be carried on.
-        Err(_) => match verify.verify(active, None, &VersionText::NONE, buf, hooks) {
-            Ok(_) => Decision::Start {
-                slot: Slot::First,
-                trial: false,
-            },
-            Err(r) => Decision::Recovery {
-                reason: RecoveryReason::NoImage(r.code),
-            },
+        _ => match verify.verify(active, None, &VersionText::NONE, buf, hooks) {
+            Ok(_) => {
+                return Decision::Start {
+                    slot: Slot::First,
+                    trial: false,
+                };
+            }
+            Err(r) => refused = r,
         },
+    }
+    Decision::Recovery {
+        reason: RecoveryReason::NoImage(refused.code),
     }
 }
 
 /// What a strategy works with.
-pub(crate) struct Loader<'a, P, V> {
+pub(crate) struct Loader<'a, P, V, H> {
     pub active: Place<'a, P>,
     pub update: Place<'a, P>,
     #[cfg_attr(not(feature = "mailbox"), allow(dead_code))]
     pub mailbox: Option<Place<'a, P>>,
     pub journal: Journal<&'a mut P>,
     pub verify: &'a mut V,
-    pub hooks: &'a mut dyn Hooks,
-    pub buf: &'a mut [u8],
+    pub hooks: &'a mut H,
+    pub pieces: Pieces<'a>,
+    /// The active image is still to be verified at this start.
     pub secure: bool,
+    /// The image verified last.
+    pub image: Image,
+    /// Why it was refused, or why the update stops.
+    pub refused: Refused,
+    /// What to do, once that is known.
+    pub decision: Option<Decision>,
+    /// Steps of the strategy passed so far.
+    pub steps: u16,
 }
 
-/// Why a step of an update stopped.
-pub(crate) enum Stop {
-    /// The flash failed; the next start tries again.
-    Fault(Fault),
-    /// The update is given up.
-    Refused(Refused),
-}
-
-impl From<Fault> for Stop {
-    fn from(f: Fault) -> Self {
-        Self::Fault(f)
-    }
-}
-
-impl From<Refused> for Stop {
-    fn from(r: Refused) -> Self {
-        Self::Refused(r)
-    }
-}
+/// What functions of the loader return: `false` says that the update is given
+/// up for the reason in [`Loader::refused`].
+pub(crate) type Passed = Result<bool, Fault>;
 
 /// Passes through the state machine before it is declared stuck. The longest
 /// way is blank, idle, requested, moving, rebuilding, installing, reverting, idle.
 const PASSES: usize = 12;
 
-impl<P: NorFlash, V: Verify<P>> Loader<'_, P, V> {
+impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     pub const SECTOR: u32 = P::ERASE_SIZE as u32;
 
     fn run(&mut self) -> Decision {
-        if chunk_len::<P>(self.buf) == 0 {
-            let fault = Fault {
-                part: Part::Active,
-                offset: 0,
-                kind: FaultKind::Geometry,
-            };
-            return Decision::Recovery {
-                reason: RecoveryReason::Flash(fault),
-            };
-        }
         for _ in 0..PASSES {
-            let phase = self.journal.state().phase();
-            match self.pass(phase) {
-                Ok(Some(decision)) => return decision,
-                Ok(None) => {}
-                Err(fault) => return self.flash_failed(fault),
+            let passed = self.pass();
+            if let Some(decision) = self.decision {
+                return decision;
+            }
+            if let Err(fault) = passed {
+                return self.flash_failed(fault);
             }
         }
         Decision::Recovery {
@@ -192,29 +192,38 @@ impl<P: NorFlash, V: Verify<P>> Loader<'_, P, V> {
         }
     }
 
-    /// One pass; `None`: the state moved on, look again.
-    fn pass(&mut self, phase: Option<Phase>) -> Result<Option<Decision>, Fault> {
-        match phase {
+    /// One pass. Without a decision the state moved on: look again.
+    fn pass(&mut self) -> Result<(), Fault> {
+        self.steps = 0;
+        match self.journal.state().phase() {
             Some(Phase::Idle) => self.idle(),
             Some(Phase::Requested) => self.requested(),
             Some(Phase::Installing) => self.installing(),
             Some(Phase::Trial) => self.trial(),
             Some(Phase::Reverting) => self.reverting(),
             Some(Phase::ActiveInvalid) => self.active_invalid(),
-            _ => Ok(Some(self.start_if_valid())),
+            _ => {
+                self.start_if_valid();
+                Ok(())
+            }
         }
     }
 
     /// The flash failed. When the active slot is whole all the same, start it.
     fn flash_failed(&mut self, fault: Fault) -> Decision {
-        match self.journal.state().phase() {
-            Some(Phase::Idle | Phase::Requested | Phase::Moving | Phase::Trial) | None => {
-                self.start_if_valid()
-            }
-            _ => Decision::Recovery {
-                reason: RecoveryReason::Flash(fault),
-            },
+        let s = self.journal.state();
+        let untouched = match s.phase() {
+            // The first step writes to the update slot.
+            Some(Phase::Installing) => s.progress() == 0,
+            Some(Phase::Reverting | Phase::Rebuilding | Phase::ActiveInvalid) => false,
+            _ => true,
+        };
+        if untouched {
+            self.start_if_valid();
         }
+        self.decision.unwrap_or(Decision::Recovery {
+            reason: RecoveryReason::Flash(fault),
+        })
     }
 
     pub fn active_slot(&self) -> Slot {
@@ -225,188 +234,203 @@ impl<P: NorFlash, V: Verify<P>> Loader<'_, P, V> {
         }
     }
 
-    fn start(&self, trial: bool) -> Decision {
-        Decision::Start {
+    fn start(&mut self) {
+        let trial = self.journal.state().phase() == Some(Phase::Trial);
+        self.decision = Some(Decision::Start {
             slot: self.active_slot(),
             trial,
+        });
+    }
+
+    pub fn recover(&mut self, reason: RecoveryReason) {
+        self.decision = Some(Decision::Recovery { reason });
+    }
+
+    /// Verifies the image in a slot, which must be as long and have the digest
+    /// the state says, where it says so. `false`: see [`Loader::refused`].
+    #[inline(never)]
+    pub fn judge(&mut self, slot: Part, total: u32) -> bool {
+        let slot = match slot {
+            Part::Active => &mut *self.active.flash,
+            _ => &mut *self.update.flash,
+        };
+        let total = if total == 0 { None } else { Some(total) };
+        let floor = self.journal.state().floor();
+        match self
+            .verify
+            .verify(slot, total, &floor, self.pieces.a, self.hooks)
+        {
+            Ok(image) => {
+                self.image = image;
+                let want = self.journal.state().new_sha256();
+                self.refused = Refused {
+                    code: FailCode::Digest,
+                    offset: 0,
+                };
+                total.is_none() || want == [0; 32] || want == image.sha256
+            }
+            Err(refused) => {
+                self.refused = refused;
+                false
+            }
         }
     }
 
-    /// Verifies the image in the active slot.
-    fn verify_active(&mut self) -> Result<Image, Refused> {
-        let slot = match self.active_slot() {
-            Slot::First => &mut *self.active.flash,
-            Slot::Second => &mut *self.update.flash,
+    /// Verifies the image in the slot that is to run, whatever its length.
+    fn judge_active(&mut self) -> bool {
+        let part = match self.active_slot() {
+            Slot::First => Part::Active,
+            Slot::Second => Part::Update,
         };
-        self.verify
-            .verify(slot, None, &VersionText::NONE, self.buf, self.hooks)
+        self.judge(part, 0)
     }
 
     /// Decides without writing anything.
-    fn start_if_valid(&mut self) -> Decision {
-        let trial = self.journal.state().phase() == Some(Phase::Trial);
-        match self.verify_active() {
-            Ok(_) => self.start(trial),
-            Err(r) => Decision::Recovery {
-                reason: RecoveryReason::NoImage(r.code),
-            },
+    fn start_if_valid(&mut self) {
+        if self.judge_active() {
+            self.start();
+        } else {
+            self.recover(RecoveryReason::NoImage(self.refused.code));
         }
     }
 
-    fn idle(&mut self) -> Result<Option<Decision>, Fault> {
-        let known = self.journal.state().has(flag::VERDICT);
-        if !known || self.secure {
-            self.secure = false;
-            match self.verify_active() {
-                Ok(_) => {
-                    if !known {
-                        self.journal.state_mut().set(flag::VERDICT, true);
-                        // A verdict that cannot be kept is found again next time.
-                        let _ = self.journal.write_cell(cell::CORE, self.hooks);
-                    }
-                }
-                Err(r) => {
-                    let s = self.journal.state_mut();
-                    s.set(flag::VERDICT, false);
-                    s.set_failure(Failure {
-                        phase: Phase::Idle,
-                        code: r.code,
-                        offset: r.offset,
-                    });
-                    s.set_phase(Phase::ActiveInvalid);
-                    self.journal.write_cell(cell::CORE, self.hooks)?;
-                    return Ok(Some(no_image(r.code)));
-                }
-            }
-        }
-        Ok(Some(self.start(false)))
-    }
-
-    fn requested(&mut self) -> Result<Option<Decision>, Fault> {
-        let begun = match self.journal.state().strategy() {
-            #[cfg(feature = "swap")]
-            Some(Strategy::Swap) => self.swap_begin(),
-            Some(_) => Err(refuse(FailCode::Strategy, 0)),
-            None => Err(refuse(FailCode::Request, 0)),
-        };
-        match begun {
-            Ok(()) => Ok(None),
-            Err(Stop::Fault(f)) => Err(f),
-            Err(Stop::Refused(r)) => {
-                self.give_up(r)?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// Back to idle with the old image, which was not touched.
-    pub fn give_up(&mut self, r: Refused) -> Result<(), Fault> {
+    /// Goes to `next` and writes the state. `good`: the active slot holds what
+    /// may run; `failed`: for the reason in [`Loader::refused`].
+    #[inline(never)]
+    pub fn go(&mut self, next: Phase, good: bool, failed: bool) -> Result<(), Fault> {
         let s = self.journal.state_mut();
-        let phase = s.phase().unwrap_or(Phase::Requested);
-        s.set_failure(Failure {
-            phase,
-            code: r.code,
-            offset: r.offset,
-        });
-        s.set_phase(Phase::Idle);
-        s.forget_update();
+        if failed {
+            let phase = s.phase().unwrap_or(Phase::Idle);
+            s.set_failure(Failure {
+                phase,
+                code: self.refused.code,
+                offset: self.refused.offset,
+            });
+        }
+        s.set_phase(next);
+        s.set(
+            flag::VERDICT,
+            good && !bugs::has(Bug::VerdictKept)
+                || s.has(flag::VERDICT) && bugs::has(Bug::VerdictKept),
+        );
+        if matches!(next, Phase::Idle | Phase::ActiveInvalid) {
+            s.forget_update();
+        }
         self.journal.write_all(self.hooks)
     }
 
-    fn installing(&mut self) -> Result<Option<Decision>, Fault> {
-        match self.journal.state().strategy() {
-            #[cfg(feature = "swap")]
-            Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_install(),
-            _ => Ok(Some(Decision::Recovery {
-                reason: RecoveryReason::Strategy,
-            })),
-        }
-    }
-
-    fn trial(&mut self) -> Result<Option<Decision>, Fault> {
-        let s = self.journal.state();
-        let (started, tries) = (s.started(), effective_tries(s.tries()));
-        if started >= tries {
-            self.begin_revert(FailCode::NotConfirmed)?;
-            return Ok(None);
-        }
-        if self.secure {
-            self.secure = false;
-            if let Err(r) = self.verify_active() {
-                self.begin_revert(r.code)?;
-                return Ok(None);
-            }
-        }
-        self.journal.state_mut().set_started(started + 1);
-        self.journal.write_cell(cell::CORE, self.hooks)?;
-        Ok(Some(self.start(true)))
-    }
-
-    pub fn begin_revert(&mut self, code: FailCode) -> Result<(), Fault> {
-        let s = self.journal.state_mut();
-        let phase = s.phase().unwrap_or(Phase::Trial);
-        s.set_failure(Failure {
-            phase,
-            code,
-            offset: 0,
-        });
-        s.set_phase(Phase::Reverting);
-        s.set(flag::VERDICT, false);
-        self.journal.write_all(self.hooks)
-    }
-
-    fn reverting(&mut self) -> Result<Option<Decision>, Fault> {
-        match self.journal.state().strategy() {
-            #[cfg(feature = "swap")]
-            Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_revert(),
-            _ => Ok(Some(Decision::Recovery {
-                reason: RecoveryReason::Strategy,
-            })),
-        }
-    }
-
-    fn active_invalid(&mut self) -> Result<Option<Decision>, Fault> {
-        if self.journal.state().has(flag::WRITING) {
-            return Ok(Some(Decision::Recovery {
-                reason: RecoveryReason::Unfinished,
-            }));
-        }
-        match self.verify_active() {
-            Ok(_) => {
-                let s = self.journal.state_mut();
-                s.set_phase(Phase::Idle);
-                s.forget_update();
-                s.set(flag::VERDICT, true);
-                self.journal.write_all(self.hooks)?;
-                self.secure = false;
-                Ok(None)
-            }
-            Err(r) => Ok(Some(no_image(r.code))),
-        }
+    pub fn refuse(&mut self, code: FailCode, offset: u32) {
+        self.refused = Refused { code, offset };
     }
 
     /// Nothing in the active slot may run, and nothing can be restored.
-    pub fn lost(&mut self, code: FailCode) -> Result<Option<Decision>, Fault> {
-        let s = self.journal.state_mut();
-        let phase = s.phase().unwrap_or(Phase::Idle);
-        s.set_failure(Failure {
-            phase,
-            code,
-            offset: 0,
-        });
-        s.set_phase(Phase::ActiveInvalid);
-        s.set(flag::VERDICT, false);
-        self.journal.write_all(self.hooks)?;
-        Ok(Some(no_image(code)))
+    pub fn lost(&mut self) -> Result<(), Fault> {
+        self.go(Phase::ActiveInvalid, false, true)?;
+        self.recover(RecoveryReason::NoImage(self.refused.code));
+        Ok(())
     }
-}
 
-pub(crate) fn refuse(code: FailCode, offset: u32) -> Stop {
-    Stop::Refused(Refused { code, offset })
-}
+    fn idle(&mut self) -> Result<(), Fault> {
+        let known = self.journal.state().has(flag::VERDICT);
+        if !known || self.secure {
+            self.secure = false;
+            if !self.judge_active() {
+                return self.lost();
+            }
+            if !known {
+                self.journal.state_mut().set(flag::VERDICT, true);
+                // A verdict that cannot be kept is found again next time.
+                let _ = self.journal.write_cell(cell::CORE, self.hooks);
+            }
+        }
+        #[cfg(feature = "mailbox")]
+        if self.take_request()? {
+            return Ok(());
+        }
+        self.start();
+        Ok(())
+    }
 
-fn no_image(code: FailCode) -> Decision {
-    Decision::Recovery {
-        reason: RecoveryReason::NoImage(code),
+    fn requested(&mut self) -> Result<(), Fault> {
+        #[cfg(feature = "mailbox")]
+        self.clear_mailbox()?;
+        self.refuse(FailCode::Strategy, 0);
+        let begun = match self.journal.state().strategy() {
+            #[cfg(feature = "swap")]
+            Some(Strategy::Swap) => self.swap_begin()?,
+            _ => false,
+        };
+        if begun {
+            Ok(())
+        } else {
+            self.go(Phase::Idle, self.known_good(), true)
+        }
+    }
+
+    /// The verdict as it stands.
+    pub fn known_good(&self) -> bool {
+        self.journal.state().has(flag::VERDICT)
+    }
+
+    fn installing(&mut self) -> Result<(), Fault> {
+        match self.journal.state().strategy() {
+            #[cfg(feature = "swap")]
+            Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_install(),
+            _ => {
+                self.recover(RecoveryReason::Strategy);
+                Ok(())
+            }
+        }
+    }
+
+    fn trial(&mut self) -> Result<(), Fault> {
+        #[cfg(feature = "mailbox")]
+        if self.trial_ended_by_mail()? {
+            return Ok(());
+        }
+        let s = self.journal.state();
+        let (started, tries) = (s.started(), effective_tries(s.tries()));
+        self.refuse(FailCode::NotConfirmed, 0);
+        let mut good = started < tries;
+        if good && self.secure {
+            self.secure = false;
+            good = self.judge_active();
+        }
+        if !good {
+            return self.go(Phase::Reverting, false, true);
+        }
+        #[cfg(feature = "mailbox")]
+        self.hand_over()?;
+        // Last: a start that did not come to this point did not happen.
+        self.journal
+            .state_mut()
+            .set_started(started.saturating_add(1));
+        self.journal.write_cell(cell::CORE, self.hooks)?;
+        self.start();
+        Ok(())
+    }
+
+    fn reverting(&mut self) -> Result<(), Fault> {
+        match self.journal.state().strategy() {
+            #[cfg(feature = "swap")]
+            Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_revert(),
+            _ => {
+                self.recover(RecoveryReason::Strategy);
+                Ok(())
+            }
+        }
+    }
+
+    fn active_invalid(&mut self) -> Result<(), Fault> {
+        if self.journal.state().has(flag::WRITING) {
+            self.recover(RecoveryReason::Unfinished);
+            Ok(())
+        } else if self.judge_active() {
+            self.secure = false;
+            self.go(Phase::Idle, true, false)
+        } else {
+            self.recover(RecoveryReason::NoImage(self.refused.code));
+            Ok(())
+        }
     }
 }

@@ -38,8 +38,6 @@ pub(crate) mod flag {
     pub const VERDICT: u8 = 1;
     /// The mailbox holds a request that the journal has; to be erased.
     pub const MAILBOX: u8 = 2;
-    /// The request came through the mailbox: the new image may be C firmware.
-    pub const C_APP: u8 = 4;
     /// `Switch`: the second slot is the active one.
     pub const SECOND: u8 = 8;
     /// Serial recovery has begun to write the active slot.
@@ -307,47 +305,25 @@ impl core::fmt::Debug for VersionText {
     }
 }
 
+/// A cell as little-endian words: on the targets this is made for, fields are
+/// then read and written at once instead of byte by byte.
+pub(crate) type Cell = [u32; CELL / 4];
+
 /// The state image. Accessors know the layout; nobody else does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct State {
-    pub(crate) cells: [[u8; CELL]; CELLS],
+    pub(crate) cells: [Cell; CELLS],
 }
 
-macro_rules! field_u8 {
-    ($get:ident, $set:ident, $cell:expr, $at:expr) => {
-        pub(crate) const fn $get(&self) -> u8 {
-            self.cells[$cell as usize][$at]
+macro_rules! field {
+    ($get:ident, $set:ident, $type:ty, $cell:expr, $at:expr) => {
+        pub(crate) const fn $get(&self) -> $type {
+            (self.cells[$cell as usize][$at / 4] >> ($at % 4 * 8)) as $type
         }
-        pub(crate) const fn $set(&mut self, v: u8) {
-            self.cells[$cell as usize][$at] = v;
-        }
-    };
-}
-macro_rules! field_u16 {
-    ($get:ident, $set:ident, $cell:expr, $at:expr) => {
-        pub(crate) const fn $get(&self) -> u16 {
-            let c = &self.cells[$cell as usize];
-            u16::from_le_bytes([c[$at], c[$at + 1]])
-        }
-        pub(crate) const fn $set(&mut self, v: u16) {
-            let v = v.to_le_bytes();
-            self.cells[$cell as usize][$at] = v[0];
-            self.cells[$cell as usize][$at + 1] = v[1];
-        }
-    };
-}
-macro_rules! field_u32 {
-    ($get:ident, $set:ident, $cell:expr, $at:expr) => {
-        pub(crate) const fn $get(&self) -> u32 {
-            let c = &self.cells[$cell as usize];
-            u32::from_le_bytes([c[$at], c[$at + 1], c[$at + 2], c[$at + 3]])
-        }
-        pub(crate) const fn $set(&mut self, v: u32) {
-            let v = v.to_le_bytes();
-            self.cells[$cell as usize][$at] = v[0];
-            self.cells[$cell as usize][$at + 1] = v[1];
-            self.cells[$cell as usize][$at + 2] = v[2];
-            self.cells[$cell as usize][$at + 3] = v[3];
+        pub(crate) const fn $set(&mut self, v: $type) {
+            let shift = $at % 4 * 8;
+            let word = self.cells[$cell as usize][$at / 4] & !((<$type>::MAX as u32) << shift);
+            self.cells[$cell as usize][$at / 4] = word | (v as u32) << shift;
         }
     };
 }
@@ -357,27 +333,33 @@ impl State {
     /// A state of zeros: idle, nothing known.
     pub const fn new() -> Self {
         Self {
-            cells: [[0; CELL]; CELLS],
+            cells: [[0; CELL / 4]; CELLS],
         }
     }
 
-    field_u8!(raw_phase, set_raw_phase, cell::CORE, 0);
-    field_u8!(raw_strategy, set_raw_strategy, cell::CORE, 1);
-    field_u8!(flags, set_flags, cell::CORE, 2);
-    field_u8!(started, set_started, cell::CORE, 3);
-    field_u8!(tries, set_tries, cell::CORE, 4);
-    field_u8!(fail_phase, set_fail_phase, cell::CORE, 5);
-    field_u8!(fail_code, set_fail_code, cell::CORE, 6);
-    field_u16!(progress, set_progress, cell::CORE, 8);
-    field_u32!(fail_offset, set_fail_offset, cell::CORE, 12);
-    field_u32!(image_len, set_image_len, cell::CORE, 16);
-    field_u32!(package_len, set_package_len, cell::PACKAGE, 0);
-    field_u32!(package_at, set_package_at, cell::PACKAGE, 4);
-    field_u32!(slice_len, set_slice_len, cell::PACKAGE, 8);
-    field_u32!(old_len, set_old_len, cell::PACKAGE, 12);
-    field_u32!(resume_size, set_resume_size, cell::RESUME, 0);
-    field_u8!(resume_method, set_resume_method, cell::RESUME, 4);
-    field_u32!(raw_resume_offset, set_raw_resume_offset, cell::OFFSET, 0);
+    field!(raw_phase, set_raw_phase, u8, cell::CORE, 0);
+    field!(raw_strategy, set_raw_strategy, u8, cell::CORE, 1);
+    field!(flags, set_flags, u8, cell::CORE, 2);
+    field!(started, set_started, u8, cell::CORE, 3);
+    field!(tries, set_tries, u8, cell::CORE, 4);
+    field!(fail_phase, set_fail_phase, u8, cell::CORE, 5);
+    field!(fail_code, set_fail_code, u8, cell::CORE, 6);
+    field!(progress, set_progress, u16, cell::CORE, 8);
+    field!(fail_offset, set_fail_offset, u32, cell::CORE, 12);
+    field!(image_len, set_image_len, u32, cell::CORE, 16);
+    field!(package_len, set_package_len, u32, cell::PACKAGE, 0);
+    field!(package_at, set_package_at, u32, cell::PACKAGE, 4);
+    field!(slice_len, set_slice_len, u32, cell::PACKAGE, 8);
+    field!(old_len, set_old_len, u32, cell::PACKAGE, 12);
+    field!(resume_size, set_resume_size, u32, cell::RESUME, 0);
+    field!(resume_method, set_resume_method, u8, cell::RESUME, 4);
+    field!(
+        raw_resume_offset,
+        set_raw_resume_offset,
+        u32,
+        cell::OFFSET,
+        0
+    );
 
     pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags() & flag != 0
@@ -420,109 +402,88 @@ impl State {
         })
     }
 
-    /// Two cells in a row as 40 bytes.
-    fn pair(&self, first: u8) -> [u8; 2 * CELL] {
-        let mut out = [0; 2 * CELL];
-        for (to, from) in out
-            .chunks_exact_mut(CELL)
-            .zip(self.cells.iter().skip(first.into()))
-        {
-            to.copy_from_slice(from);
-        }
-        out
-    }
-
-    fn set_pair(&mut self, first: u8, bytes: &[u8; 2 * CELL]) {
-        for (to, from) in self
+    /// `N` bytes from the start of a cell on.
+    #[inline(never)]
+    fn bytes<const N: usize>(&self, cell: u8) -> [u8; N] {
+        let mut out = [0; N];
+        let words = self
             .cells
-            .iter_mut()
-            .skip(first.into())
-            .zip(bytes.chunks_exact(CELL))
-        {
-            to.copy_from_slice(from);
+            .as_flattened()
+            .iter()
+            .skip(usize::from(cell) * (CELL / 4));
+        for (to, word) in out.chunks_exact_mut(4).zip(words) {
+            to.copy_from_slice(&word.to_le_bytes());
         }
-    }
-
-    fn digest(&self, first: u8) -> [u8; 32] {
-        let mut out = [0; 32];
-        out.copy_from_slice(&self.pair(first)[..32]);
         out
     }
 
-    fn set_digest(&mut self, first: u8, digest: &[u8; 32]) {
-        let mut pair = [0; 2 * CELL];
-        pair[..32].copy_from_slice(digest);
-        self.set_pair(first, &pair);
+    #[inline(never)]
+    fn set_bytes(&mut self, cell: u8, bytes: &[u8]) {
+        let words = self
+            .cells
+            .as_flattened_mut()
+            .iter_mut()
+            .skip(usize::from(cell) * (CELL / 4));
+        for (word, from) in words.zip(bytes.chunks_exact(4)) {
+            *word = u32::from_le_bytes([from[0], from[1], from[2], from[3]]);
+        }
     }
 
     /// SHA-256 of what the active slot held before the update in hand.
     pub fn old_sha256(&self) -> [u8; 32] {
-        self.digest(cell::OLD)
+        self.bytes(cell::OLD)
     }
 
     pub(crate) fn set_old_sha256(&mut self, digest: &[u8; 32]) {
-        self.set_digest(cell::OLD, digest);
+        self.set_bytes(cell::OLD, digest);
     }
 
     /// SHA-256 of the image in hand; zeros when the request did not say.
     pub fn new_sha256(&self) -> [u8; 32] {
-        self.digest(cell::NEW)
+        self.bytes(cell::NEW)
     }
 
     pub(crate) fn set_new_sha256(&mut self, digest: &[u8; 32]) {
-        self.set_digest(cell::NEW, digest);
+        self.set_bytes(cell::NEW, digest);
     }
 
     /// Version of the image in hand.
     pub fn version(&self) -> VersionText {
-        VersionText(self.pair(cell::VERSION))
+        VersionText(self.bytes(cell::VERSION))
     }
 
     pub(crate) fn set_version(&mut self, v: &VersionText) {
-        self.set_pair(cell::VERSION, &v.0);
+        self.set_bytes(cell::VERSION, &v.0);
     }
 
     /// Lowest version that may be installed.
     pub fn floor(&self) -> VersionText {
-        VersionText(self.pair(cell::FLOOR))
+        VersionText(self.bytes(cell::FLOOR))
     }
 
     pub(crate) fn set_floor(&mut self, v: &VersionText) {
-        self.set_pair(cell::FLOOR, &v.0);
+        self.set_bytes(cell::FLOOR, &v.0);
     }
 
     pub(crate) fn map_bit(&self, bit: u32) -> bool {
-        let byte = (bit / 8) as usize;
-        let (row, at) = if byte < CELL {
-            (0, byte)
-        } else {
-            (1, byte - CELL)
-        };
+        let word = usize::from(cell::MAP) * (CELL / 4) + (bit / 32) as usize;
         self.cells
-            .get(usize::from(cell::MAP) + row)
-            .and_then(|c| c.get(at))
-            .is_some_and(|b| b & (1 << (bit % 8)) != 0)
+            .as_flattened()
+            .get(word)
+            .is_some_and(|w| w >> (bit % 32) & 1 != 0)
     }
 
     pub(crate) fn set_map_bit(&mut self, bit: u32) {
-        let byte = (bit / 8) as usize;
-        let (row, at) = if byte < CELL {
-            (0, byte)
-        } else {
-            (1, byte - CELL)
-        };
-        if let Some(b) = self
-            .cells
-            .get_mut(usize::from(cell::MAP) + row)
-            .and_then(|c| c.get_mut(at))
-        {
-            *b |= 1 << (bit % 8);
+        let word = usize::from(cell::MAP) * (CELL / 4) + (bit / 32) as usize;
+        if let Some(w) = self.cells.as_flattened_mut().get_mut(word) {
+            *w |= 1 << (bit % 32);
         }
     }
 
+    #[inline(never)]
     pub(crate) fn clear_cells(&mut self, first: u8, count: u8) {
         for c in self.cells.iter_mut().skip(first.into()).take(count.into()) {
-            *c = [0; CELL];
+            *c = [0; CELL / 4];
         }
     }
 
@@ -531,19 +492,17 @@ impl State {
         self.set_raw_strategy(0);
         self.set_started(0);
         self.set_image_len(0);
-        self.set(flag::MAILBOX | flag::C_APP | flag::WRITING, false);
+        self.set(flag::MAILBOX | flag::WRITING, false);
         self.clear_cells(cell::PACKAGE, cell::VERSION - cell::PACKAGE);
     }
 
     /// First 16 bytes of the digest of the offer in hand.
     pub fn offer(&self) -> [u8; 16] {
-        let mut out = [0; 16];
-        out.copy_from_slice(&self.cells[cell::OFFER as usize][..16]);
-        out
+        self.bytes(cell::OFFER)
     }
 
     pub(crate) fn set_offer(&mut self, digest: &[u8; 16]) {
-        self.cells[cell::OFFER as usize][..16].copy_from_slice(digest);
+        self.set_bytes(cell::OFFER, digest);
     }
 
     /// The download that can be resumed.
@@ -551,9 +510,9 @@ impl State {
         if self.resume_method() == 0 {
             return None;
         }
-        let pair = self.pair(cell::RESUME);
+        let both: [u8; 40] = self.bytes(cell::RESUME);
         let mut digest = [0; 32];
-        digest.copy_from_slice(&pair[8..40]);
+        digest.copy_from_slice(&both[8..]);
         Some(ResumeIdentity {
             method: self.resume_method(),
             size: self.resume_size(),
@@ -562,9 +521,9 @@ impl State {
     }
 
     pub(crate) fn set_resume(&mut self, id: &ResumeIdentity) {
-        let mut pair = [0; 2 * CELL];
-        pair[8..40].copy_from_slice(&id.digest);
-        self.set_pair(cell::RESUME, &pair);
+        let mut both = [0; 40];
+        both[8..].copy_from_slice(&id.digest);
+        self.set_bytes(cell::RESUME, &both);
         self.set_resume_size(id.size);
         self.set_resume_method(id.method);
     }
@@ -576,44 +535,47 @@ impl State {
 
     /// The failed offers, newest first.
     pub fn failed_offers(&self) -> impl Iterator<Item = FailedOffer> + '_ {
-        self.cells
-            .iter()
-            .skip(cell::OFFERS.into())
-            .take(OFFERS)
-            .filter(|c| c[16] != 0)
-            .map(|c| {
-                let mut digest = [0; 16];
-                digest.copy_from_slice(&c[..16]);
-                FailedOffer {
-                    digest,
-                    count: c[16],
-                    permanent: c[17] != 0,
-                }
+        (cell::OFFERS..).take(OFFERS).filter_map(|c| {
+            let b: [u8; CELL] = self.bytes(c);
+            let mut digest = [0; 16];
+            digest.copy_from_slice(&b[..16]);
+            (b[16] != 0).then_some(FailedOffer {
+                digest,
+                count: b[16],
+                permanent: b[17] != 0,
             })
+        })
     }
 
     /// Counts a failure of the offer with this digest and puts it in front.
+    /// From the `after`-th failure on it counts as permanent.
     pub(crate) fn remember_offer(&mut self, digest: &[u8; 16], permanent: bool, after: u8) {
-        let base = usize::from(cell::OFFERS);
-        let found = self
-            .cells
+        let mut offers = [None; OFFERS];
+        for (to, from) in offers.iter_mut().zip(self.failed_offers()) {
+            *to = Some(from);
+        }
+        let found = offers
             .iter()
-            .skip(base)
-            .take(OFFERS)
-            .position(|c| c[16] != 0 && c[..16] == *digest);
-        let mut entry = [0; CELL];
-        entry[..16].copy_from_slice(digest);
-        if let Some(c) = found.and_then(|i| self.cells.get(base + i)) {
-            entry = *c;
+            .position(|o| o.is_some_and(|o| o.digest == *digest));
+        let before = found.and_then(|i| offers.get(i).copied().flatten());
+        let count = before.map_or(0, |o| o.count).saturating_add(1);
+        let entry = FailedOffer {
+            digest: *digest,
+            count,
+            permanent: permanent || before.is_some_and(|o| o.permanent) || count >= after,
+        };
+        if let Some(shifted) = offers.get_mut(..=found.unwrap_or(OFFERS - 1)) {
+            shifted.rotate_right(1);
+            shifted[0] = Some(entry);
         }
-        entry[16] = entry[16].saturating_add(1);
-        if permanent || entry[16] >= after {
-            entry[17] = 1;
-        }
-        let end = base + found.unwrap_or(OFFERS - 1);
-        if let Some(cells) = self.cells.get_mut(base..=end) {
-            cells.rotate_right(1);
-            cells[0] = entry;
+        for (c, offer) in (cell::OFFERS..).zip(offers) {
+            let mut b = [0; CELL];
+            if let Some(o) = offer {
+                b[..16].copy_from_slice(&o.digest);
+                b[16] = o.count;
+                b[17] = o.permanent.into();
+            }
+            self.set_bytes(c, &b);
         }
     }
 }

@@ -25,16 +25,17 @@
 use embedded_storage::nor_flash::NorFlash;
 use ota_verify::Sha256;
 
-use crate::fault::Fault;
-use crate::io::{chunk_len, copy_sector, same_sector};
-use crate::start::{Decision, Loader, Stop, refuse};
-use crate::state::{FailCode, Failure, MAP_BITS, Phase, cell, flag};
+use crate::Hooks;
+use crate::fault::{Fault, Part};
+use crate::io::{copy_sector, same_sector};
+use crate::start::{Loader, Passed};
+use crate::state::{FailCode, MAP_BITS, Phase, cell};
 use crate::verify::Verify;
 
 /// Two steps a sector are counted in 16 bits.
 const MAX_SECTORS: u32 = 0x7FFF;
 
-impl<P: NorFlash, V: Verify<P>> Loader<'_, P, V> {
+impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// The spare sector's number: the last of the update slot.
     fn spare(&self) -> u32 {
         (self.update.flash.capacity() as u32 / Self::SECTOR).saturating_sub(1)
@@ -45,191 +46,166 @@ impl<P: NorFlash, V: Verify<P>> Loader<'_, P, V> {
         self.journal.state().image_len().div_ceil(Self::SECTOR)
     }
 
-    /// log2 of the sectors that one bit of the map stands for.
-    fn map_shift(&self) -> u32 {
-        let mut shift = 0;
-        while self.sectors() >> shift > MAP_BITS - 1 {
-            shift += 1;
+    /// The map's bit for a sector: with many sectors it stands for a group.
+    #[inline(never)]
+    fn bit(&self, sector: u32) -> u32 {
+        let (mut last, mut bit) = (self.sectors().saturating_sub(1), sector);
+        while last >= MAP_BITS {
+            last >>= 1;
+            bit >>= 1;
         }
-        shift
+        bit
     }
 
     fn is_changed(&self, sector: u32) -> bool {
-        self.journal.state().map_bit(sector >> self.map_shift())
-    }
-
-    /// Where the old content of changed sector `i` is kept: the next changed
-    /// sector above it, or the spare.
-    fn backup_of(&self, i: u32) -> u32 {
-        let sectors = self.sectors();
-        (i + 1..sectors)
-            .find(|&j| self.is_changed(j))
-            .unwrap_or(self.spare())
+        self.journal.state().map_bit(self.bit(sector))
     }
 
     /// Verifies the new image, plans the swap and makes the plan durable.
-    pub(crate) fn swap_begin(&mut self) -> Result<(), Stop> {
-        let s = self.journal.state();
-        let (len, want, floor) = (s.image_len(), s.new_sha256(), s.floor());
-        let total = (len != 0).then_some(len);
-        let image = self
-            .verify
-            .verify(self.update.flash, total, &floor, self.buf, self.hooks)?;
-        if want != [0; 32] && want != image.sha256 {
-            return Err(refuse(FailCode::Digest, 0));
+    pub(crate) fn swap_begin(&mut self) -> Passed {
+        if !self.judge(Part::Update, self.journal.state().image_len()) {
+            return Ok(false);
         }
+        let total = self.image.total;
         let s = self.journal.state_mut();
-        s.set_image_len(image.total);
-        s.set_new_sha256(&image.sha256);
-        s.set_version(&image.version);
+        s.set_image_len(total);
+        s.set_new_sha256(&self.image.sha256);
+        s.set_version(&self.image.version);
+        s.clear_cells(cell::MAP, 2);
         let sectors = self.sectors();
-        let active = self.active.flash.capacity() as u32 / Self::SECTOR;
-        if image.total == 0 || sectors > self.spare() || sectors > active || sectors > MAX_SECTORS {
-            return Err(refuse(FailCode::Size, image.total));
+        let room = self
+            .spare()
+            .min(self.active.flash.capacity() as u32 / Self::SECTOR);
+        if sectors == 0 || sectors > room.min(MAX_SECTORS) {
+            self.refuse(FailCode::Size, total);
+            return Ok(false);
         }
-        self.journal.state_mut().clear_cells(cell::MAP, 2);
-        let shift = self.map_shift();
-        for i in 0..sectors {
+        let mut i = sectors;
+        while i > 0 {
+            i -= 1;
+            self.hooks.tick();
             let at = i * Self::SECTOR;
-            if !same_sector(&mut self.active, at, &mut self.update, at, self.hooks)? {
-                self.journal.state_mut().set_map_bit(i >> shift);
+            if !same_sector(&mut self.active, &mut self.update, at, &mut self.pieces)? {
+                let bit = self.bit(i);
+                self.journal.state_mut().set_map_bit(bit);
             }
         }
         let old = self.hash(false)?;
-        let s = self.journal.state_mut();
-        s.set_old_sha256(&old);
-        s.set_phase(Phase::Installing);
-        s.set_started(0);
-        s.set(flag::VERDICT | flag::MAILBOX, false);
-        Ok(self.journal.write_all(self.hooks)?)
+        self.journal.state_mut().set_old_sha256(&old);
+        self.go(Phase::Installing, false, false)?;
+        Ok(true)
     }
 
-    /// SHA-256 over the sectors of the swap: as the active slot holds them, or
-    /// with `backup` as they were before.
+    /// SHA-256 over the sectors of the swap, from the last to the first: as the
+    /// active slot holds them, or with `backup` as it held them before.
+    #[inline(never)]
     fn hash(&mut self, backup: bool) -> Result<[u8; 32], Fault> {
         let mut sha = Sha256::new();
-        let chunk = chunk_len::<P>(self.buf);
-        for i in 0..self.sectors() {
-            let (place, sector) = if backup && self.is_changed(i) {
-                let at = self.backup_of(i);
-                (&mut self.update, at)
-            } else {
-                (&mut self.active, i)
-            };
+        let mut free = self.spare();
+        let mut i = self.sectors();
+        while i > 0 {
+            i -= 1;
             self.hooks.tick();
-            let mut at = 0;
-            while at < Self::SECTOR {
-                let n = chunk.min(Self::SECTOR - at);
-                let piece = self.buf.get_mut(..n as usize).unwrap_or_default();
-                place.read(sector * Self::SECTOR + at, piece)?;
+            let moved = backup && self.is_changed(i);
+            let sector = if moved {
+                core::mem::replace(&mut free, i)
+            } else {
+                i
+            };
+            let place = if moved {
+                &mut self.update
+            } else {
+                &mut self.active
+            };
+            let mut at = sector * Self::SECTOR;
+            let end = at + Self::SECTOR;
+            while at < end {
+                let n = self.pieces.a.len().min((end - at) as usize);
+                let piece = self.pieces.a.get_mut(..n).unwrap_or_default();
+                place.read(at, piece)?;
                 sha.update(piece);
-                at += n;
+                at += n as u32;
             }
         }
         Ok(sha.finish())
     }
 
-    /// Records that one more step is done.
-    fn step_done(&mut self, steps: u16) -> Result<(), Fault> {
-        self.journal.state_mut().set_progress(steps);
+    /// The next step, unless it is recorded as done: copies sector `from` of
+    /// one slot to sector `to` of the other and records that.
+    #[inline(never)]
+    fn step(&mut self, to: Part, from_sector: u32, to_sector: u32) -> Result<(), Fault> {
+        let step = self.steps;
+        self.steps = step.saturating_add(1);
+        if step < self.journal.state().progress() {
+            return Ok(());
+        }
+        let (source, target) = match to {
+            Part::Active => (&mut self.update, &mut self.active),
+            _ => (&mut self.active, &mut self.update),
+        };
+        let (from_at, to_at) = (from_sector * Self::SECTOR, to_sector * Self::SECTOR);
+        copy_sector(source, from_at, target, to_at, &mut self.pieces, self.hooks)?;
+        self.journal.state_mut().set_progress(self.steps);
         self.journal.write_cell(cell::CORE, self.hooks)
     }
 
-    /// Does what is left of the swap, verifies the result and begins the trial.
-    pub(crate) fn swap_install(&mut self) -> Result<Option<Decision>, Fault> {
+    /// Does what is left of the swap or, with `back`, of the way back.
+    fn rotate(&mut self, back: bool) -> Result<(), Fault> {
         self.journal.settle(self.hooks)?;
-        let done = self.journal.state().progress();
-        let mut step = 0;
-        for i in (0..self.sectors()).rev() {
-            if !self.is_changed(i) {
-                continue;
+        let mut free = self.spare();
+        let mut i = self.sectors();
+        while i > 0 {
+            i -= 1;
+            if self.is_changed(i) {
+                if back {
+                    self.step(Part::Active, free, i)?;
+                } else {
+                    self.step(Part::Update, i, free)?;
+                    self.step(Part::Active, i, i)?;
+                }
+                free = i;
             }
-            let (at, free) = (i * Self::SECTOR, self.backup_of(i) * Self::SECTOR);
-            if step >= done {
-                let (a, u) = (&mut self.active, &mut self.update);
-                copy_sector(a, at, u, free, self.buf, self.hooks)?;
-                self.step_done(step + 1)?;
-            }
-            if step + 1 >= done {
-                let (a, u) = (&mut self.active, &mut self.update);
-                copy_sector(u, at, a, at, self.buf, self.hooks)?;
-                self.step_done(step + 2)?;
-            }
-            step += 2;
         }
-        let s = self.journal.state();
-        let (len, sha256, floor) = (s.image_len(), s.new_sha256(), s.floor());
-        let verdict =
-            self.verify
-                .verify(self.active.flash, Some(len), &floor, self.buf, self.hooks);
-        match verdict {
-            Ok(image) if image.sha256 == sha256 => {
-                let s = self.journal.state_mut();
-                s.set_phase(Phase::Trial);
-                s.set_started(0);
-                s.set(flag::VERDICT, true);
-                self.secure = false;
-                self.journal.write_cell(cell::CORE, self.hooks)?;
-            }
-            Ok(_) => self.begin_revert(FailCode::Digest)?,
-            Err(r) => self.begin_revert(r.code)?,
-        }
-        Ok(None)
+        Ok(())
+    }
+
+    /// Whether the active slot holds the new image.
+    fn is_new(&mut self) -> bool {
+        self.judge(Part::Active, self.journal.state().image_len())
+    }
+
+    /// Does what is left of the swap, verifies the result and begins the trial.
+    pub(crate) fn swap_install(&mut self) -> Result<(), Fault> {
+        self.rotate(false)?;
+        let good = self.is_new();
+        self.secure &= !good;
+        self.go(
+            if good { Phase::Trial } else { Phase::Reverting },
+            good,
+            !good,
+        )
     }
 
     /// Copies the old image back and checks that it is the old image.
-    pub(crate) fn swap_revert(&mut self) -> Result<Option<Decision>, Fault> {
-        self.journal.settle(self.hooks)?;
+    pub(crate) fn swap_revert(&mut self) -> Result<(), Fault> {
         let old = self.journal.state().old_sha256();
-        let done = self.journal.state().progress();
         if self.hash(true)? != old {
-            return self.backup_lost(done);
+            // Something wrote to the update slot: the old image cannot be
+            // restored. The new one stays when it is whole.
+            let untouched = self.journal.state().progress() == 0;
+            let stays = untouched && self.is_new();
+            self.refuse(FailCode::BackupLost, 0);
+            return if stays {
+                self.go(Phase::Idle, true, true)
+            } else {
+                self.lost()
+            };
         }
-        let mut step = 0;
-        for i in (0..self.sectors()).rev() {
-            if !self.is_changed(i) {
-                continue;
-            }
-            if step >= done {
-                let (at, from) = (i * Self::SECTOR, self.backup_of(i) * Self::SECTOR);
-                let (a, u) = (&mut self.active, &mut self.update);
-                copy_sector(u, from, a, at, self.buf, self.hooks)?;
-                self.step_done(step + 1)?;
-            }
-            step += 1;
-        }
+        self.rotate(true)?;
         if self.hash(false)? != old {
-            return self.lost(FailCode::Digest);
+            self.refuse(FailCode::Digest, 0);
+            return self.lost();
         }
-        let s = self.journal.state_mut();
-        s.set_phase(Phase::Idle);
-        s.forget_update();
-        s.set(flag::VERDICT, true);
-        self.journal.write_all(self.hooks)?;
-        Ok(None)
-    }
-
-    /// The old image cannot be restored, because something wrote to the update
-    /// slot. The new one stays when it is whole.
-    fn backup_lost(&mut self, restored: u16) -> Result<Option<Decision>, Fault> {
-        let s = self.journal.state();
-        let (len, sha256, floor) = (s.image_len(), s.new_sha256(), s.floor());
-        let verdict =
-            self.verify
-                .verify(self.active.flash, Some(len), &floor, self.buf, self.hooks);
-        if restored != 0 || verdict.map(|image| image.sha256) != Ok(sha256) {
-            return self.lost(FailCode::BackupLost);
-        }
-        let s = self.journal.state_mut();
-        s.set_failure(Failure {
-            phase: Phase::Reverting,
-            code: FailCode::BackupLost,
-            offset: 0,
-        });
-        s.set_phase(Phase::Idle);
-        s.forget_update();
-        s.set(flag::VERDICT, true);
-        self.journal.write_all(self.hooks)?;
-        Ok(None)
+        self.go(Phase::Idle, true, false)
     }
 }

@@ -502,7 +502,13 @@ impl<const S: usize, const U: usize> World<S, U> {
             good: &good,
         };
         let mut buf = vec![0; S];
-        let d = start_up(&mut parts, &mut judge, hooks, &Config::default(), &mut buf);
+        let d = start_up(
+            &mut parts,
+            &mut judge,
+            &mut &mut *hooks,
+            &Config::default(),
+            &mut buf,
+        );
         if !cell.borrow().is_powered() {
             return Ok(false);
         }
