@@ -54,6 +54,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Cut power at flash operations of every update strategy, and print a table
+    #[command(disable_help_flag = true)]
+    Powercut {
+        /// Arguments of the sweep; try --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> std::process::ExitCode {
@@ -70,20 +77,19 @@ fn run(args: Args) -> Result<u8> {
     std::env::set_current_dir(sh::root())?;
     match args.task {
         Task::Setup { yes } => tools::setup(yes)?,
-        // The programs speak for themselves: their exit code is ours.
-        Task::Demo { args } => {
-            return Cmd::cargo(["run", "--quiet", "--release", "-p", "ota-cli", "--"])
-                .arg("demo")
-                .args(args)
-                .status();
-        }
+        Task::Demo { args } => return program("ota-cli", Some("demo"), args),
         Task::Test { only } => test::run(only)?,
         Task::Board { task } => board::run(task)?,
-        Task::Bench { args } => {
-            return Cmd::cargo(["run", "--quiet", "--release", "-p", "uota-bench", "--"])
-                .args(args)
-                .status();
-        }
+        Task::Bench { args } => return program("uota-bench", None, args),
+        Task::Powercut { args } => return program("powercut", None, args),
     }
     Ok(0)
+}
+
+/// Runs a program of the workspace; its exit code is ours.
+fn program(package: &str, verb: Option<&str>, args: Vec<String>) -> Result<u8> {
+    Cmd::cargo(["run", "--quiet", "--release", "--package", package, "--"])
+        .args(verb)
+        .args(args)
+        .status()
 }
