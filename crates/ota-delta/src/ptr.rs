@@ -1,10 +1,22 @@
 //! The pointer-aware patch format, `docs/delta-format.md`.
 //!
 //! A patch is applied while it arrives: bytes are pushed in pieces of any size into a
-//! decoder, which reads the old image and writes the new one through a [`Target`].
+//! [`Decoder`], which reads the old image and writes the new one through a [`Target`].
 
+mod decode;
+#[cfg(feature = "encode")]
+mod encode;
+mod engine;
 mod header;
+mod lines;
+mod map;
+mod model;
+mod predict;
+mod state;
+#[cfg(feature = "encode")]
+pub use encode::{EncodeError, Options, encode};
 
+pub use decode::Decoder;
 pub use header::{Arch, HEADER_LEN, Header, LineCoding, MAGIC};
 
 use crate::io::IoError;
@@ -39,7 +51,7 @@ pub trait Target {
     /// # Errors
     /// [`IoError`] gives the patch up.
     fn write_new(&mut self, offset: u32, data: &[u8]) -> Result<(), IoError>;
-    /// Slice `index` is complete and its CRC-32 right: a decoder may resume
+    /// Slice `index` is complete and its CRC-32 right: [`Decoder::resume`] may start
     /// behind it.
     ///
     /// # Errors

@@ -24,13 +24,11 @@ pub enum Arch {
     Arm = 2,
     /// 64-bit ARM.
     A64 = 3,
-    /// Xtensa (ESP8266, ESP32).
-    Xtensa = 4,
 }
 
 impl Arch {
     fn from_byte(b: u8) -> Option<Self> {
-        [Arch::None, Arch::Thumb, Arch::Arm, Arch::A64, Arch::Xtensa].into_iter().find(|a| *a as u8 == b)
+        [Arch::None, Arch::Thumb, Arch::Arm, Arch::A64].into_iter().find(|a| *a as u8 == b)
     }
 }
 
@@ -126,12 +124,12 @@ impl Header {
             base: word(bytes, 48),
             lines,
         };
-        // 256 MiB: far beyond any such device, and no sum of two offsets overflows.
+        // 128 MiB: far beyond any such device, and no sum of two offsets overflows.
         let fits = |(start, lines): (u32, u32), len: u32| {
             lines.checked_mul(34).and_then(|n| n.checked_add(start)).is_some_and(|end| end <= len)
         };
-        let sane = header.old_len <= 1 << 28
-            && header.new_len <= 1 << 28
+        let sane = header.old_len < 1 << 27
+            && header.new_len < 1 << 27
             && lines.is_none_or(|l| fits(l.old, header.old_len) && fits(l.new, header.new_len));
         if sane { Ok(header) } else { Err(Error::Header) }
     }

@@ -1,0 +1,270 @@
+//! Making ptr patches.
+
+mod detect;
+mod plan;
+mod range;
+
+use super::engine::{Engine, Env, Op, Params, Truth};
+use super::header::{Arch, HEADER_LEN_CODED, Header, LineCoding};
+use super::lines::Lines;
+use super::map::{Map, MapCoder};
+use super::SLICE;
+use crate::crc::crc32;
+use crate::matching::{Index, Match, approximate};
+use range::RangeEncoder;
+use sha2::{Digest, Sha256};
+use std::boxed::Box;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::vec::Vec;
+
+/// How a patch is made. The default finds everything out by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Instruction set; `None`: whichever gives the smallest patch.
+    pub arch: Option<Arch>,
+    /// Load address of the (decoded) image; `None`: found from its pointers.
+    pub base: Option<u32>,
+    /// [`Header::lag`]. 1, the default, makes patches for in-place use too.
+    pub lag: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { arch: None, base: None, lag: 1 }
+    }
+}
+
+/// Why no patch was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncodeError {
+    /// The new image is empty, or an image has 128 MiB or more.
+    ImageLength,
+}
+
+impl core::fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the new image is empty or an image has 128 MiB or more")
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+struct Memory<'a> {
+    old: &'a [u8],
+    new: &'a [u8],
+}
+
+impl Env for Memory<'_> {
+    fn old(&mut self, at: u32) -> u8 {
+        self.old.get(at as usize).copied().unwrap_or(0)
+    }
+    fn made(&mut self, at: u32) -> u8 {
+        self.new.get(at as usize).copied().unwrap_or(0)
+    }
+    fn put(&mut self, _: u8) {}
+}
+
+/// Both images, as stored and as decoded.
+struct Pair<'a> {
+    new_stored: &'a [u8],
+    old_stored_len: u32,
+    old_lines: Lines,
+    new_lines: Lines,
+    old: Vec<u8>,
+    new: Vec<u8>,
+    lag: u8,
+}
+
+/// One way to code the pair.
+#[derive(Clone, Copy)]
+struct Try {
+    arch: Arch,
+    base: u32,
+    ram: (u32, u32),
+    normal: bool,
+    gain: usize,
+    map: usize,
+}
+
+struct Coded {
+    body: Vec<u8>,
+    how: Try,
+}
+
+impl Pair<'_> {
+    fn params(&self, t: &Try) -> Params {
+        Params { arch: t.arch, base: t.base, old_len: self.old.len() as u32, ram: t.ram, map: Map::new() }
+    }
+
+    fn matches(&self, t: &Try, raw: &Index<'_>) -> Vec<Match> {
+        if !t.normal {
+            return plan::merge(approximate(raw, &self.new, &self.new, &self.old, t.gain));
+        }
+        let par = self.params(t);
+        let (old, new) = (plan::normalise(&self.old, &par), plan::normalise(&self.new, &par));
+        plan::merge(approximate(&Index::new(&old), &new, &self.new, &self.old, t.gain))
+    }
+
+    /// Map and slices.
+    fn code(&self, t: &Try, ms: &[Match]) -> Vec<u8> {
+        let mut par = self.params(t);
+        let mut rc = RangeEncoder::new();
+        let mut mc = MapCoder::new();
+        mc.reset();
+        mc.window(&mut rc, t.ram);
+        for s in plan::segments(ms, t.map) {
+            mc.code(&mut rc, Some(s));
+            par.map.push(s);
+        }
+        mc.code(&mut rc, None);
+        par.map.index();
+        let map = rc.finish();
+        let mut body = (map.len() as u16).to_le_bytes().to_vec();
+        body.extend(map);
+
+        let mut env = Memory { old: &self.old, new: &self.new };
+        let mut engine = Box::new(Engine::new());
+        let new_len = self.new_stored.len() as u32;
+        for k in 0..new_len.div_ceil(SLICE) {
+            let b = plan::bounds(k, new_len, self.old_stored_len, self.lag, self.old_lines, self.new_lines);
+            let mut ops = plan::ops(ms, self.old.len(), &b).into_iter();
+            engine.begin(b.start, b.end, b.old_min);
+            let mut rc = RangeEncoder::new();
+            while !engine.done() {
+                let op = if engine.at_op() { ops.next() } else { None };
+                let truth = Truth { op: op.unwrap_or(Op::Literal), new: &self.new };
+                if engine.step(&mut rc, &mut env, &par, &truth).is_err() {
+                    unreachable!("an op was planned out of range");
+                }
+            }
+            let data = rc.finish();
+            let stored = &self.new_stored[(k * SLICE) as usize..((k + 1) * SLICE).min(new_len) as usize];
+            body.extend_from_slice(&(data.len() as u32).to_le_bytes()[..3]);
+            body.extend_from_slice(&crc32(stored).to_le_bytes());
+            body.extend(data);
+        }
+        body
+    }
+}
+
+/// Runs `tries` on all processors; returns the smallest.
+fn best(
+    pair: &Pair<'_>,
+    raw: &Index<'_>,
+    tries: &[Try],
+    progress: &(dyn Fn(f32) + Sync),
+    from: f32,
+    to: f32,
+) -> Option<Coded> {
+    let next = AtomicUsize::new(0);
+    let done = AtomicUsize::new(0);
+    let best: Mutex<Option<(usize, Coded)>> = Mutex::new(None);
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(tries.len());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(t) = tries.get(i) else { break };
+                    let body = pair.code(t, &pair.matches(t, raw));
+                    let mut slot = best.lock().unwrap_or_else(|e| e.into_inner());
+                    // The first of equals, however the threads were scheduled.
+                    let better = slot
+                        .as_ref()
+                        .is_none_or(|(j, b)| (body.len(), i) < (b.body.len(), *j));
+                    if better {
+                        *slot = Some((i, Coded { body, how: *t }));
+                    }
+                    let n = 1 + done.fetch_add(1, Ordering::Relaxed);
+                    progress(from + (to - from) * n as f32 / tries.len() as f32);
+                }
+            });
+        }
+    });
+    best.into_inner().unwrap_or_else(|e| e.into_inner()).map(|(_, c)| c)
+}
+
+/// Makes a patch from `old` to `new`; `progress` is told the share done, 0 to 1.
+///
+/// # Errors
+/// [`EncodeError::ImageLength`].
+pub fn encode(
+    old: &[u8],
+    new: &[u8],
+    options: &Options,
+    progress: &(dyn Fn(f32) + Sync),
+) -> Result<Vec<u8>, EncodeError> {
+    if new.is_empty() || old.len().max(new.len()) >= 1 << 27 {
+        return Err(EncodeError::ImageLength);
+    }
+    let (mut old_lines, mut new_lines) = (detect::lines(old), detect::lines(new));
+    if old_lines.count == 0 || new_lines.count == 0 {
+        (old_lines, new_lines) = (Lines::default(), Lines::default());
+    }
+    let pair = Pair {
+        new_stored: new,
+        old_stored_len: old.len() as u32,
+        old_lines,
+        new_lines,
+        old: detect::decoded(old, old_lines),
+        new: detect::decoded(new, new_lines),
+        lag: options.lag,
+    };
+    let raw = Index::new(&pair.old);
+    // First which architecture and base, then how to match.
+    let none = 0xFFFF_0000;
+    let archs = match options.arch {
+        Some(a) => [a].to_vec(),
+        None => [Arch::Thumb, Arch::Arm, Arch::A64, Arch::None].to_vec(),
+    };
+    let first = Try { arch: Arch::None, base: none, ram: (0, 0), normal: false, gain: 8, map: 128 };
+    let copies = pair.matches(&first, &raw);
+    let mut tries = Vec::new();
+    for arch in archs {
+        let mut bases = match options.base {
+            Some(b) => [b].to_vec(),
+            None => detect::bases(&pair.old, arch, old_lines.start),
+        };
+        if bases.is_empty() {
+            bases.push(none);
+        }
+        for base in bases {
+            let ram = detect::ram(&pair.old, &pair.new, base, &copies);
+            tries.push(Try { arch, base, ram, ..first });
+        }
+    }
+    let found = best(&pair, &raw, &tries, progress, 0.0, 0.3);
+    let how = found.as_ref().map_or(first, |c| c.how);
+    let mut tries = Vec::new();
+    for normal in [false, true] {
+        for gain in [6, 8, 12, 20, 32] {
+            tries.push(Try { normal, gain, ..how });
+        }
+    }
+    let Some(coded) = best(&pair, &raw, &tries, progress, 0.3, 1.0) else {
+        return Err(EncodeError::ImageLength);
+    };
+    let digest = |data: &[u8]| {
+        let d = Sha256::digest(data);
+        d.first_chunk::<16>().copied().unwrap_or_default()
+    };
+    let header = Header {
+        arch: coded.how.arch,
+        lag: options.lag,
+        old_len: old.len() as u32,
+        new_len: new.len() as u32,
+        old_digest: digest(old),
+        new_digest: digest(new),
+        base: coded.how.base,
+        lines: (new_lines.count != 0).then_some(LineCoding {
+            old: (old_lines.start, old_lines.count),
+            new: (new_lines.start, new_lines.count),
+        }),
+    };
+    let mut head = [0; HEADER_LEN_CODED];
+    let n = header.write(&mut head);
+    let mut out = head[..n].to_vec();
+    out.extend(coded.body);
+    Ok(out)
+}

@@ -1,0 +1,166 @@
+//! All that adapts while a slice is coded. `docs/delta-format.md`, section 5.
+
+use super::model::{Mix, Number, SMALL_NEW, Small, Table, Weights, small_p, small_update};
+use super::model::Coder;
+
+/// Inputs of a hit flag and entries per input.
+pub(crate) const HITS: usize = 6;
+const HIT_SIZE: usize = 256;
+/// Inputs of a byte and entries per input.
+pub(crate) const BYTES: usize = 7;
+const BYTE_SIZE: usize = 1152;
+/// Remembered values.
+const VALUES: usize = 128;
+/// Contexts of a block flag: three inputs in one table.
+const BLOCKS: usize = 64 + 256 + 128 + 64;
+/// First weight of every input: 0.26.
+const W0: i32 = 65536 * 26 / 100;
+
+#[inline]
+pub(crate) fn hash(a: u32, b: u32) -> u32 {
+    (a.wrapping_mul(0x9E37_79B1) ^ b.wrapping_mul(0x85EB_CA6B)).wrapping_mul(0xC2B2_AE35)
+}
+
+pub(crate) struct Model {
+    hit: [Table<HIT_SIZE>; HITS],
+    hit_w: [Weights; 32],
+    block: Table<BLOCKS>,
+    block_w: [Weights; 4],
+    bytes: [[Small; BYTE_SIZE]; BYTES],
+    /// 32 sets for literals, 16 for differences.
+    bytes_w: [Weights; 48],
+    /// How often units of a class miss.
+    pub class: Table<128>,
+    pub alt: Table<64>,
+    pub op: Table<64>,
+    pub flags: Table<32>,
+    pub numbers: [Number; 4],
+    values: [(u32, u32); VALUES],
+    /// By 512-byte window: how far RAM addresses moved.
+    shifts: [u32; 64],
+}
+
+impl Model {
+    pub const ZERO: Self = Model {
+        hit: [Table::ZERO; HITS],
+        hit_w: [[0; 8]; 32],
+        block: Table::ZERO,
+        block_w: [[0; 8]; 4],
+        bytes: [[0; BYTE_SIZE]; BYTES],
+        bytes_w: [[0; 8]; 48],
+        class: Table::ZERO,
+        alt: Table::ZERO,
+        op: Table::ZERO,
+        flags: Table::ZERO,
+        numbers: [Number::ZERO; 4],
+        values: [(0, 0); VALUES],
+        shifts: [0; 64],
+    };
+
+    /// The state every slice begins with.
+    pub fn reset(&mut self) {
+        self.hit.iter_mut().for_each(|t| t.reset(32768, 0));
+        self.block.reset(32768, 0);
+        self.bytes.iter_mut().for_each(|t| t.fill(SMALL_NEW));
+        for w in self.hit_w.iter_mut().chain(&mut self.block_w).chain(&mut self.bytes_w) {
+            *w = [W0; 8];
+        }
+        self.class.reset(2048, 4);
+        self.alt.reset(32768, 0);
+        self.op.reset(32768, 0);
+        self.flags.reset(32768, 0);
+        self.numbers.iter_mut().for_each(Number::reset);
+        self.values = [(0, 0); VALUES];
+        self.shifts = [0; 64];
+    }
+
+    /// What stands for old value `key` since it was last mispredicted.
+    pub fn value(&self, key: u32) -> Option<u32> {
+        let (k, v) = self.values.get(value_slot(key)).copied()?;
+        (k == key && key != 0).then_some(v)
+    }
+
+    pub fn learn(&mut self, key: u32, v: u32) {
+        if let Some(slot) = self.values.get_mut(value_slot(key)) {
+            *slot = (key, v);
+        }
+    }
+
+    pub fn shift(&self, address: u32) -> u32 {
+        self.shifts.get((address >> 9 & 63) as usize).copied().unwrap_or(0)
+    }
+
+    pub fn learn_shift(&mut self, address: u32, shift: u32) {
+        if let Some(slot) = self.shifts.get_mut((address >> 9 & 63) as usize) {
+            *slot = shift;
+        }
+    }
+
+    /// Codes whether a prediction missed; `set` is below 32.
+    pub fn miss<C: Coder>(&mut self, c: &mut C, ctx: [u32; HITS], set: u32, miss: u32) -> u32 {
+        let mut mix = Mix::new();
+        let idx = ctx.map(|cx| (hash(cx, 0x51) >> 24) as usize);
+        for (table, i) in self.hit.iter().zip(idx) {
+            mix.add(table.p(i));
+        }
+        let Some(w) = self.hit_w.get_mut(set as usize) else { return 0 };
+        let got = mix.code(c, w, miss, 13);
+        for (table, i) in self.hit.iter_mut().zip(idx) {
+            table.update(i, got, 60);
+        }
+        got
+    }
+
+    /// Codes whether a block holds a miss.
+    pub fn dirty<C: Coder>(&mut self, c: &mut C, ctx: [u32; 4], set: u32, dirty: u32) -> u32 {
+        let mut mix = Mix::new();
+        for cx in ctx {
+            mix.add(self.block.p(cx as usize));
+        }
+        let Some(w) = self.block_w.get_mut(set as usize) else { return 0 };
+        let got = mix.code(c, w, dirty, 13);
+        for cx in ctx {
+            self.block.update(cx as usize, got, 60);
+        }
+        got
+    }
+
+    /// Codes a byte, highest bit first. `set` gives the weight set of a bit.
+    pub fn byte<C: Coder>(
+        &mut self,
+        c: &mut C,
+        ctx: &[u32; BYTES],
+        set: fn(u32, u32) -> u32,
+        sel: u32,
+        limit: u16,
+        want: u32,
+    ) -> u32 {
+        let mut sym = 1u32;
+        for i in (0..8).rev() {
+            let mut mix = Mix::new();
+            let mut idx = [0usize; BYTES];
+            for ((slot, table), cx) in idx.iter_mut().zip(&self.bytes).zip(ctx) {
+                *slot = byte_slot(*cx, sym);
+                mix.add(small_p(table.get(*slot).copied().unwrap_or(0)));
+            }
+            let Some(w) = self.bytes_w.get_mut(set(sel, 7 - i) as usize) else { break };
+            let bit = mix.code(c, w, want >> i & 1, 13);
+            for (slot, table) in idx.iter().zip(&mut self.bytes) {
+                if let Some(v) = table.get_mut(*slot) {
+                    small_update(v, bit, limit);
+                }
+            }
+            sym = sym << 1 | bit;
+        }
+        sym & 0xFF
+    }
+}
+
+fn value_slot(key: u32) -> usize {
+    (hash(key, 77) >> 25) as usize
+}
+
+fn byte_slot(ctx: u32, sym: u32) -> usize {
+    let h = ctx.wrapping_add(sym.wrapping_mul(0x9E35_79B1)).wrapping_mul(0x2545_F491);
+    (((h >> 16) * BYTE_SIZE as u32) >> 16) as usize
+}
