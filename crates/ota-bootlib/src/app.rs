@@ -26,6 +26,8 @@ pub struct Request {
     pub package_len: u32,
     /// `PatchSwap`, `InPlace`: offset of the patch in the update slot.
     pub package_at: u32,
+    /// `PatchSwap`, `InPlace`: length of a slice, whole sectors; 0: 64 KiB.
+    pub slice_len: u32,
     /// How often the new image is started before it counts as failed; 0: 3 times.
     pub tries: u8,
 }
@@ -41,6 +43,7 @@ impl Request {
             offer: [0; 16],
             package_len: 0,
             package_at: 0,
+            slice_len: 0,
             tries: 0,
         }
     }
@@ -139,6 +142,15 @@ impl<P: NorFlash> Journal<P> {
         }
     }
 
+    /// The slot that runs. With `Switch` a download goes to the other one.
+    pub fn active_slot(&self) -> crate::Slot {
+        if self.state().has(flag::SECOND) {
+            crate::Slot::Second
+        } else {
+            crate::Slot::First
+        }
+    }
+
     /// Whether a download may be written to the update slot.
     pub fn update_slot_free(&self) -> bool {
         matches!(
@@ -177,6 +189,7 @@ impl<P: NorFlash> Journal<P> {
         s.set_offer(&r.offer);
         s.set_package_len(r.package_len);
         s.set_package_at(r.package_at);
+        s.set_slice_len(r.slice_len);
         s.clear_cells(cell::RESUME, 3);
         Ok(self.write_all(hooks)?)
     }

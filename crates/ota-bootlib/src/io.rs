@@ -87,13 +87,13 @@ pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0xFF)
 }
 
-/// Erases the sector at `to_at` of `to` and copies the one at `from_at` of
-/// `from` there. Tried a second time when it does not read back.
+/// Erases the sector at `to_at` of `to` (`None`: of `from` too) and copies the
+/// one at `from_at` of `from` there. Tried a second time when it does not read back.
 #[inline(never)]
 pub(crate) fn copy_sector<P: NorFlash, H: Hooks>(
     from: &mut Place<'_, P>,
     from_at: u32,
-    to: &mut Place<'_, P>,
+    mut to: Option<&mut Place<'_, P>>,
     to_at: u32,
     pieces: &mut Pieces<'_>,
     hooks: &mut H,
@@ -102,11 +102,18 @@ pub(crate) fn copy_sector<P: NorFlash, H: Hooks>(
     let mut at = 0;
     while at < P::ERASE_SIZE as u32 {
         if at == 0 {
-            to.erase(to_at, hooks)?;
+            match &mut to {
+                Some(to) => to.erase(to_at, hooks)?,
+                None => from.erase(to_at, hooks)?,
+            }
         }
         let (a, b) = pieces.cut(P::ERASE_SIZE as u32 - at);
         from.read(from_at.saturating_add(at), a)?;
-        let done = to.program(to_at.saturating_add(at), a, b, hooks);
+        let at_to = to_at.saturating_add(at);
+        let done = match &mut to {
+            Some(to) => to.program(at_to, a, b, hooks),
+            None => from.program(at_to, a, b, hooks),
+        };
         at += a.len() as u32;
         if let Err(f) = done {
             if f.kind() != FaultKind::ReadBack || !again {
@@ -120,7 +127,6 @@ pub(crate) fn copy_sector<P: NorFlash, H: Hooks>(
 }
 
 /// Whether the sectors at `at` of `a` and of `b` hold the same.
-#[cfg(any(feature = "swap", feature = "overwrite"))]
 #[inline(never)]
 pub(crate) fn same_sector<P: NorFlash>(
     a: &mut Place<'_, P>,

@@ -9,6 +9,7 @@ use crate::bugs::{self, Bug};
 use crate::fault::{Fault, Part};
 use crate::io::{Pieces, Place};
 use crate::journal::Journal;
+use crate::patch::Patch;
 use crate::state::{FailCode, Failure, Phase, Strategy, VersionText, cell, flag};
 use crate::verify::{Image, Refused, Verify};
 
@@ -87,6 +88,30 @@ pub fn start_up<P: NorFlash, V: Verify<P>, H: Hooks>(
     config: &Config,
     buf: &mut [u8],
 ) -> Decision {
+    run(parts, verify, None, hooks, config, buf)
+}
+
+/// As [`start_up`], for a loader that can apply patches of the format `patch`.
+#[cfg(any(feature = "patch-swap", feature = "in-place"))]
+pub fn start_up_with_patch<P: NorFlash, V: Verify<P>, H: Hooks>(
+    parts: &mut Partitions<P>,
+    verify: &mut V,
+    patch: &mut dyn Patch,
+    hooks: &mut H,
+    config: &Config,
+    buf: &mut [u8],
+) -> Decision {
+    run(parts, verify, Some(patch), hooks, config, buf)
+}
+
+fn run<P: NorFlash, V: Verify<P>, H: Hooks>(
+    parts: &mut Partitions<P>,
+    verify: &mut V,
+    patch: Option<&mut dyn Patch>,
+    hooks: &mut H,
+    config: &Config,
+    buf: &mut [u8],
+) -> Decision {
     let Partitions {
         active,
         update,
@@ -114,6 +139,7 @@ pub fn start_up<P: NorFlash, V: Verify<P>, H: Hooks>(
                 }),
                 journal,
                 verify,
+                patch: patch.map(|p| p as _),
                 hooks,
                 pieces,
                 secure: config.secure_boot,
@@ -152,6 +178,11 @@ pub(crate) struct Loader<'a, P, V, H> {
     pub mailbox: Option<Place<'a, P>>,
     pub journal: Journal<&'a mut P>,
     pub verify: &'a mut V,
+    #[cfg_attr(
+        not(any(feature = "patch-swap", feature = "in-place")),
+        allow(dead_code)
+    )]
+    pub patch: Option<&'a mut dyn Patch>,
     pub hooks: &'a mut H,
     pub pieces: Pieces<'a>,
     /// The active image is still to be verified at this start.
@@ -198,6 +229,10 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         match self.journal.state().phase() {
             Some(Phase::Idle) => self.idle(),
             Some(Phase::Requested) => self.requested(),
+            #[cfg(any(feature = "patch-swap", feature = "in-place"))]
+            Some(Phase::Moving) => self.patch_move(),
+            #[cfg(any(feature = "patch-swap", feature = "in-place"))]
+            Some(Phase::Rebuilding) => self.patch_rebuild(),
             Some(Phase::Installing) => self.installing(),
             Some(Phase::Trial) => self.trial(),
             Some(Phase::Reverting) => self.reverting(),
@@ -215,7 +250,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         let untouched = match s.phase() {
             // The first step writes to the update slot.
             Some(Phase::Installing) => s.progress() == 0,
-            Some(Phase::Reverting | Phase::Rebuilding | Phase::ActiveInvalid) => false,
+            Some(Phase::Reverting | Phase::ActiveInvalid) => false,
             _ => true,
         };
         if untouched {
@@ -277,12 +312,24 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     }
 
     /// Verifies the image in the slot that is to run, whatever its length.
-    fn judge_active(&mut self) -> bool {
+    pub fn judge_active(&mut self) -> bool {
         let part = match self.active_slot() {
             Slot::First => Part::Active,
             Slot::Second => Part::Update,
         };
         self.judge(part, 0)
+    }
+
+    /// Notes the image that was just verified as the one to install.
+    #[cfg_attr(
+        not(any(feature = "overwrite", feature = "switch", feature = "swap")),
+        allow(dead_code)
+    )]
+    pub fn take_image(&mut self) {
+        let s = self.journal.state_mut();
+        s.set_image_len(self.image.total);
+        s.set_new_sha256(&self.image.sha256);
+        s.set_version(&self.image.version);
     }
 
     /// Decides without writing anything.
@@ -358,6 +405,14 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         let begun = match self.journal.state().strategy() {
             #[cfg(feature = "swap")]
             Some(Strategy::Swap) => self.swap_begin()?,
+            #[cfg(feature = "patch-swap")]
+            Some(Strategy::PatchSwap) => self.patch_swap_begin()?,
+            #[cfg(feature = "overwrite")]
+            Some(Strategy::Overwrite) => self.overwrite_begin()?,
+            #[cfg(feature = "in-place")]
+            Some(Strategy::InPlace) => self.in_place_begin()?,
+            #[cfg(feature = "switch")]
+            Some(Strategy::Switch) => self.switch_begin()?,
             _ => false,
         };
         if begun {
@@ -376,6 +431,8 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         match self.journal.state().strategy() {
             #[cfg(feature = "swap")]
             Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_install(),
+            #[cfg(feature = "overwrite")]
+            Some(Strategy::Overwrite | Strategy::InPlace) => self.overwrite_install(),
             _ => {
                 self.recover(RecoveryReason::Strategy);
                 Ok(())
@@ -390,14 +447,19 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         }
         let s = self.journal.state();
         let (started, tries) = (s.started(), effective_tries(s.tries()));
+        let back = !matches!(s.strategy(), Some(Strategy::Overwrite | Strategy::InPlace));
         self.refuse(FailCode::NotConfirmed, 0);
-        let mut good = started < tries;
+        let mut good = started < tries || !back;
         if good && self.secure {
             self.secure = false;
             good = self.judge_active();
         }
         if !good {
-            return self.go(Phase::Reverting, false, true);
+            return if back {
+                self.go(Phase::Reverting, false, true)
+            } else {
+                self.lost()
+            };
         }
         #[cfg(feature = "mailbox")]
         self.hand_over()?;
@@ -414,6 +476,8 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         match self.journal.state().strategy() {
             #[cfg(feature = "swap")]
             Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_revert(),
+            #[cfg(feature = "switch")]
+            Some(Strategy::Switch) => self.switch_revert(),
             _ => {
                 self.recover(RecoveryReason::Strategy);
                 Ok(())

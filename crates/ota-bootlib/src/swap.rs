@@ -27,13 +27,9 @@ use ota_verify::Sha256;
 
 use crate::Hooks;
 use crate::fault::{Fault, Part};
-use crate::io::{copy_sector, same_sector};
 use crate::start::{Loader, Passed};
-use crate::state::{FailCode, MAP_BITS, Phase, cell};
+use crate::state::{FailCode, Phase};
 use crate::verify::Verify;
-
-/// Two steps a sector are counted in 16 bits.
-const MAX_SECTORS: u32 = 0x7FFF;
 
 impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// The spare sector's number: the last of the update slot.
@@ -41,54 +37,10 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         (self.update.flash.capacity() as u32 / Self::SECTOR).saturating_sub(1)
     }
 
-    /// Sectors the new image covers.
-    fn sectors(&self) -> u32 {
-        self.journal.state().image_len().div_ceil(Self::SECTOR)
-    }
-
-    /// The map's bit for a sector: with many sectors it stands for a group.
-    #[inline(never)]
-    fn bit(&self, sector: u32) -> u32 {
-        let (mut last, mut bit) = (self.sectors().saturating_sub(1), sector);
-        while last >= MAP_BITS {
-            last >>= 1;
-            bit >>= 1;
-        }
-        bit
-    }
-
-    fn is_changed(&self, sector: u32) -> bool {
-        self.journal.state().map_bit(self.bit(sector))
-    }
-
     /// Verifies the new image, plans the swap and makes the plan durable.
     pub(crate) fn swap_begin(&mut self) -> Passed {
-        if !self.judge(Part::Update, self.journal.state().image_len()) {
+        if !self.plan(self.spare())? {
             return Ok(false);
-        }
-        let total = self.image.total;
-        let s = self.journal.state_mut();
-        s.set_image_len(total);
-        s.set_new_sha256(&self.image.sha256);
-        s.set_version(&self.image.version);
-        s.clear_cells(cell::MAP, 2);
-        let sectors = self.sectors();
-        let room = self
-            .spare()
-            .min(self.active.flash.capacity() as u32 / Self::SECTOR);
-        if sectors == 0 || sectors > room.min(MAX_SECTORS) {
-            self.refuse(FailCode::Size, total);
-            return Ok(false);
-        }
-        let mut i = sectors;
-        while i > 0 {
-            i -= 1;
-            self.hooks.tick();
-            let at = i * Self::SECTOR;
-            if !same_sector(&mut self.active, &mut self.update, at, &mut self.pieces)? {
-                let bit = self.bit(i);
-                self.journal.state_mut().set_map_bit(bit);
-            }
         }
         let old = self.hash(false)?;
         self.journal.state_mut().set_old_sha256(&old);
@@ -130,25 +82,6 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         Ok(sha.finish())
     }
 
-    /// The next step, unless it is recorded as done: copies sector `from` of
-    /// one slot to sector `to` of the other and records that.
-    #[inline(never)]
-    fn step(&mut self, to: Part, from_sector: u32, to_sector: u32) -> Result<(), Fault> {
-        let step = self.steps;
-        self.steps = step.saturating_add(1);
-        if step < self.journal.state().progress() {
-            return Ok(());
-        }
-        let (source, target) = match to {
-            Part::Active => (&mut self.update, &mut self.active),
-            _ => (&mut self.active, &mut self.update),
-        };
-        let (from_at, to_at) = (from_sector * Self::SECTOR, to_sector * Self::SECTOR);
-        copy_sector(source, from_at, target, to_at, &mut self.pieces, self.hooks)?;
-        self.journal.state_mut().set_progress(self.steps);
-        self.journal.write_cell(cell::CORE, self.hooks)
-    }
-
     /// Does what is left of the swap or, with `back`, of the way back.
     fn rotate(&mut self, back: bool) -> Result<(), Fault> {
         self.journal.settle(self.hooks)?;
@@ -167,11 +100,6 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             }
         }
         Ok(())
-    }
-
-    /// Whether the active slot holds the new image.
-    fn is_new(&mut self) -> bool {
-        self.judge(Part::Active, self.journal.state().image_len())
     }
 
     /// Does what is left of the swap, verifies the result and begins the trial.

@@ -1,0 +1,340 @@
+//! Rebuilding an image from a stored patch: what `PatchSwap` and `InPlace` share.
+//!
+//! A patch is a row of sections, one for each slice of the new image. Slice k is
+//! rebuilt from its section, from the new image up to that slice and from the
+//! old one behind it. Rebuilt slices and the patch share the update slot: the
+//! patch lies at its end, the image grows from its start (`0` to `3` slices,
+//! `p0` to `p3` their sections, `.` not in use):
+//!
+//! ```text
+//!   request      p0 p1 p2 p3 .  .  .  .  .  .     C firmware stores it in front
+//!   moved        .  .  .  .  .  .  p0 p1 p2 p3
+//!   slice 0      0  0  .  .  .  .  p0 p1 p2 p3
+//!   slice 1      0  0  1  1  .  .  .  p1 p2 p3
+//!   slice 2      0  0  1  1  2  2  .  .  p2 p3
+//!   slice 3      0  0  1  1  2  2  3  3  .  p3
+//! ```
+//!
+//! A slice may grow over sections that are used up, never over its own: before
+//! anything is erased, all headers are read, and slice k must end at or below
+//! the start of section k, rounded down to a sector. Each moved sector and each
+//! slice is one record; what is not recorded is done again, from sources that
+//! it did not touch. The active slot is only read.
+
+use core::cell::RefCell;
+
+use embedded_storage::nor_flash::NorFlash;
+use ota_verify::{NorReader, ReadAt, ReadError};
+
+use crate::Hooks;
+use crate::fault::{Fault, FaultKind, Part};
+use crate::io::Place;
+use crate::patch::Section;
+use crate::start::{Loader, Passed};
+use crate::state::{FailCode, Phase, Strategy, cell};
+use crate::verify::Verify;
+
+/// Slices of AliOS patches.
+const DEFAULT_SLICE: u32 = 64 << 10;
+
+/// A part of a slot as something that can be read, shared with a writer.
+struct Shared<'c, 'a, P> {
+    place: &'c RefCell<&'c mut Place<'a, P>>,
+    base: u32,
+    len: u32,
+}
+
+impl<P: NorFlash> ReadAt for Shared<'_, '_, P> {
+    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), ReadError> {
+        let error = ReadError { offset };
+        let end = offset.checked_add(buf.len() as u32).ok_or(error)?;
+        if end > self.len {
+            return Err(error);
+        }
+        let mut place = self.place.try_borrow_mut().map_err(|_| error)?;
+        // Patches are read byte by byte, whatever the flash reads at once.
+        NorReader(&mut *place.flash).read_at(self.base + offset, buf)
+    }
+
+    fn size(&self) -> u32 {
+        self.len
+    }
+}
+
+/// The new image up to `split`, the old one from there on.
+struct Spliced<'c, 'a, P> {
+    new: Shared<'c, 'a, P>,
+    old: Shared<'c, 'a, P>,
+    split: u32,
+}
+
+impl<P: NorFlash> ReadAt for Spliced<'_, '_, P> {
+    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), ReadError> {
+        let front = (self.split.saturating_sub(offset) as usize).min(buf.len());
+        let (new, old) = buf
+            .split_at_mut_checked(front)
+            .ok_or(ReadError { offset })?;
+        if !new.is_empty() {
+            self.new.read_at(offset, new)?;
+        }
+        if !old.is_empty() {
+            self.old.read_at(offset.max(self.split), old)?;
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> u32 {
+        self.old.len
+    }
+}
+
+impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
+    /// Walks the headers of the patch that lies at `at` in the update slot.
+    fn scan(&mut self, at: u32, visit: &mut dyn FnMut(Section) -> bool) -> Option<u32> {
+        let s = self.journal.state();
+        let (len, slice) = (s.package_len(), s.slice_len());
+        let place = RefCell::new(&mut self.update);
+        let mut patch = Shared {
+            place: &place,
+            base: at,
+            len,
+        };
+        self.patch.as_mut()?.scan(&mut patch, slice, visit)
+    }
+
+    /// Where the patch goes when it must be moved: as far up as whole sectors allow.
+    fn patch_end(&self) -> u32 {
+        let room = self.update.flash.capacity() as u32;
+        room.saturating_sub(self.journal.state().package_len()) / Self::SECTOR * Self::SECTOR
+    }
+
+    /// Checks the whole plan of a rebuild, and makes it durable.
+    pub(crate) fn patch_begin(&mut self) -> Passed {
+        let s = self.journal.state_mut();
+        if s.slice_len() == 0 {
+            s.set_slice_len(DEFAULT_SLICE);
+        }
+        let (len, at, slice) = (s.package_len(), s.package_at(), s.slice_len());
+        let room = self.update.flash.capacity() as u32;
+        let inside = at.checked_add(len).is_some_and(|end| end <= room);
+        if !inside || len == 0 || slice % Self::SECTOR != 0 {
+            self.refuse(FailCode::Request, 0);
+            return Ok(false);
+        }
+        let to = self.patch_end();
+        let (mut fits, mut fits_moved) = (true, at.is_multiple_of(Self::SECTOR) && to > at);
+        let mut look = |s: Section| {
+            let len = s
+                .new_len
+                .div_ceil(Self::SECTOR)
+                .saturating_mul(Self::SECTOR);
+            let end = s.new_at.saturating_add(len);
+            let floor = |base: u32| base.saturating_add(s.at) / Self::SECTOR * Self::SECTOR;
+            fits &= end <= floor(at);
+            fits_moved &= end <= floor(to);
+            true
+        };
+        let Some(total) = self.scan(at, &mut look) else {
+            self.refuse(FailCode::Patch, 0);
+            return Ok(false);
+        };
+        let wanted = self.journal.state().image_len();
+        if wanted != 0 && wanted != total {
+            self.refuse(FailCode::Size, total);
+            return Ok(false);
+        }
+        if !fits && !fits_moved {
+            self.refuse(FailCode::Space, total);
+            return Ok(false);
+        }
+        self.journal.state_mut().set_image_len(total);
+        let next = if fits {
+            Phase::Rebuilding
+        } else {
+            Phase::Moving
+        };
+        self.go(next, self.known_good(), false)?;
+        Ok(true)
+    }
+
+    /// Moves the patch to the end of its slot, from the last sector down.
+    pub(crate) fn patch_move(&mut self) -> Result<(), Fault> {
+        self.journal.settle(self.hooks)?;
+        let s = self.journal.state();
+        let (from, to, len) = (s.package_at(), self.patch_end(), s.package_len());
+        let mut i = len.div_ceil(Self::SECTOR);
+        while i > 0 {
+            i -= 1;
+            let at = i * Self::SECTOR;
+            let (from, to) = (from.saturating_add(at), to.saturating_add(at));
+            self.step_within(from / Self::SECTOR, to / Self::SECTOR)?;
+        }
+        self.journal.state_mut().set_package_at(to);
+        self.go(Phase::Rebuilding, self.known_good(), false)
+    }
+
+    /// Rebuilds what is left of the image.
+    pub(crate) fn patch_rebuild(&mut self) -> Result<(), Fault> {
+        self.journal.settle(self.hooks)?;
+        loop {
+            let s = self.journal.state();
+            let (at, done) = (s.package_at(), s.progress());
+            let (mut k, mut found) = (0u16, None);
+            let mut find = |s: Section| {
+                if k == done {
+                    found = Some(s);
+                }
+                k = k.saturating_add(1);
+                true
+            };
+            let whole = self.scan(at, &mut find).is_some();
+            let made = match (whole, found) {
+                (true, None) => break,
+                (true, Some(section)) => self.rebuild_slice(section)?,
+                _ => false,
+            };
+            if !made {
+                self.refuse(FailCode::Patch, found.map_or(0, |s| s.at));
+                return self.go(Phase::Idle, self.known_good(), true);
+            }
+            self.journal
+                .state_mut()
+                .set_progress(done.saturating_add(1));
+            self.journal.write_cell(cell::CORE, self.hooks)?;
+        }
+        // From here on there is a whole image in the update slot.
+        self.journal.state_mut().clear_cells(cell::PACKAGE, 1);
+        self.steps = 0;
+        let begun = match self.journal.state().strategy() {
+            #[cfg(feature = "patch-swap")]
+            Some(Strategy::PatchSwap) => self.swap_begin()?,
+            #[cfg(feature = "in-place")]
+            Some(Strategy::InPlace) => self.overwrite_begin()?,
+            _ => false,
+        };
+        if begun {
+            Ok(())
+        } else {
+            self.go(Phase::Idle, self.known_good(), true)
+        }
+    }
+
+    /// Rebuilds one slice into the update slot.
+    fn rebuild_slice(&mut self, section: Section) -> Passed {
+        let s = self.journal.state();
+        let (len, base, slice) = (s.package_len(), s.package_at(), s.slice_len());
+        let (room, old_len) = (
+            self.update.flash.capacity() as u32,
+            self.active.flash.capacity() as u32,
+        );
+        let mut fault = None;
+        let mut at = section.new_at;
+        let end = section.new_at.saturating_add(section.new_len);
+        let update = RefCell::new(&mut self.update);
+        let active = RefCell::new(&mut self.active);
+        let hooks = &mut *self.hooks;
+        let Some((buf, staged)) = self.pieces.a.split_at_mut_checked(self.pieces.a.len() / 2)
+        else {
+            return Ok(false);
+        };
+        let mut writer = Staged {
+            bytes: staged,
+            fill: 0,
+            back: &mut *self.pieces.b,
+        };
+        let mut out = |bytes: &[u8]| {
+            let Ok(mut place) = update.try_borrow_mut() else {
+                return false;
+            };
+            let last = at.saturating_add(bytes.len() as u32);
+            if last > end {
+                return false;
+            }
+            let written = writer.write(&mut **place, at, bytes, last == end, hooks);
+            at = last;
+            match written {
+                Ok(()) => true,
+                Err(f) => {
+                    fault = Some(f);
+                    false
+                }
+            }
+        };
+        let mut patch = Shared {
+            place: &update,
+            base,
+            len,
+        };
+        let mut old = Spliced {
+            new: Shared {
+                place: &update,
+                base: 0,
+                len: room,
+            },
+            old: Shared {
+                place: &active,
+                base: 0,
+                len: old_len,
+            },
+            split: section.new_at,
+        };
+        let Some(decoder) = &mut self.patch else {
+            return Ok(false);
+        };
+        let made = decoder.rebuild(&mut patch, slice, section, &mut old, buf, &mut out);
+        match fault {
+            Some(f) => Err(f),
+            None => Ok(made.is_some() && at == end),
+        }
+    }
+}
+
+/// Gathers whole program units and writes them, erasing ahead.
+struct Staged<'a> {
+    bytes: &'a mut [u8],
+    fill: usize,
+    back: &'a mut [u8],
+}
+
+impl Staged<'_> {
+    /// Takes `bytes`, which belong at `at`; with `last` writes out everything,
+    /// padded with 0xFF to a program unit.
+    fn write<P: NorFlash, H: Hooks>(
+        &mut self,
+        place: &mut Place<'_, P>,
+        at: u32,
+        mut bytes: &[u8],
+        last: bool,
+        hooks: &mut H,
+    ) -> Result<(), Fault> {
+        let fault = Fault::new(Part::Update, at, FaultKind::Geometry);
+        let usable = self.bytes.len() - self.bytes.len() % P::WRITE_SIZE;
+        let mut next = at.saturating_sub(self.fill as u32);
+        while !bytes.is_empty() || last && self.fill != 0 {
+            let sector = P::ERASE_SIZE as u32;
+            let room = usable.min((sector - next % sector) as usize);
+            let n = bytes.len().min(room.saturating_sub(self.fill));
+            let (now, later) = bytes.split_at_checked(n).ok_or(fault)?;
+            let to = self.bytes.get_mut(self.fill..self.fill + n).ok_or(fault)?;
+            to.copy_from_slice(now);
+            self.fill += n;
+            bytes = later;
+            if self.fill < room && !(last && bytes.is_empty()) {
+                break;
+            }
+            let len = self.fill.next_multiple_of(P::WRITE_SIZE);
+            if len == 0 {
+                return Err(fault);
+            }
+            self.bytes.get_mut(self.fill..len).ok_or(fault)?.fill(0xFF);
+            if next.is_multiple_of(sector) {
+                place.erase(next, hooks)?;
+            }
+            let back = self.back.get_mut(..len).ok_or(fault)?;
+            place.program(next, self.bytes.get(..len).ok_or(fault)?, back, hooks)?;
+            next = next.saturating_add(self.fill as u32);
+            self.fill = 0;
+        }
+        Ok(())
+    }
+}

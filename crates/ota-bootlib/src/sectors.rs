@@ -1,0 +1,114 @@
+//! What strategies that move sectors share: the map of changed sectors, and steps.
+
+use embedded_storage::nor_flash::NorFlash;
+
+use crate::Hooks;
+use crate::fault::{Fault, Part};
+use crate::io::copy_sector;
+use crate::start::{Loader, Passed};
+use crate::state::{FailCode, MAP_BITS, cell};
+use crate::verify::Verify;
+
+/// Two steps a sector are counted in 16 bits.
+const MAX_SECTORS: u32 = 0x7FFF;
+
+impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
+    /// Sectors the new image covers.
+    pub(crate) fn sectors(&self) -> u32 {
+        self.journal.state().image_len().div_ceil(Self::SECTOR)
+    }
+
+    /// The map's bit for a sector: with many sectors it stands for a group.
+    #[inline(never)]
+    fn bit(&self, sector: u32) -> u32 {
+        let (mut last, mut bit) = (self.sectors().saturating_sub(1), sector);
+        while last >= MAP_BITS {
+            last >>= 1;
+            bit >>= 1;
+        }
+        bit
+    }
+
+    pub(crate) fn is_changed(&self, sector: u32) -> bool {
+        self.journal.state().map_bit(self.bit(sector))
+    }
+
+    /// Verifies the image in the update slot, which may have up to `room`
+    /// sectors, and maps the sectors in which it differs from the active slot.
+    #[inline(never)]
+    pub(crate) fn plan(&mut self, room: u32) -> Passed {
+        if !self.judge(Part::Update, self.journal.state().image_len()) {
+            return Ok(false);
+        }
+        self.take_image();
+        self.journal.state_mut().clear_cells(cell::MAP, 2);
+        let mut i = self.sectors();
+        let room = room.min(self.active.flash.capacity() as u32 / Self::SECTOR);
+        if i == 0 || i > room.min(MAX_SECTORS) {
+            self.refuse(FailCode::Size, self.image.total);
+            return Ok(false);
+        }
+        while i > 0 {
+            i -= 1;
+            self.hooks.tick();
+            let at = i * Self::SECTOR;
+            let (a, u) = (&mut self.active, &mut self.update);
+            if !crate::io::same_sector(a, u, at, &mut self.pieces)? {
+                let bit = self.bit(i);
+                self.journal.state_mut().set_map_bit(bit);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the next step is already recorded as done.
+    fn passed(&mut self) -> bool {
+        let step = self.steps;
+        self.steps = step.saturating_add(1);
+        step < self.journal.state().progress()
+    }
+
+    fn record(&mut self) -> Result<(), Fault> {
+        self.journal.state_mut().set_progress(self.steps);
+        self.journal.write_cell(cell::CORE, self.hooks)
+    }
+
+    /// The next step, unless it is recorded as done: copies sector `from` of
+    /// one slot to sector `to` of the other and records that.
+    #[inline(never)]
+    pub(crate) fn step(&mut self, target: Part, from: u32, to: u32) -> Result<(), Fault> {
+        if self.passed() {
+            return Ok(());
+        }
+        let (source, target) = match target {
+            Part::Active => (&mut self.update, &mut self.active),
+            _ => (&mut self.active, &mut self.update),
+        };
+        let (from, to) = (from * Self::SECTOR, to * Self::SECTOR);
+        copy_sector(source, from, Some(target), to, &mut self.pieces, self.hooks)?;
+        self.record()
+    }
+
+    /// As [`step`](Self::step), within the update slot.
+    #[cfg(any(feature = "patch-swap", feature = "in-place"))]
+    pub(crate) fn step_within(&mut self, from: u32, to: u32) -> Result<(), Fault> {
+        if self.passed() {
+            return Ok(());
+        }
+        let (from, to) = (from * Self::SECTOR, to * Self::SECTOR);
+        copy_sector(
+            &mut self.update,
+            from,
+            None,
+            to,
+            &mut self.pieces,
+            self.hooks,
+        )?;
+        self.record()
+    }
+
+    /// Whether the active slot holds the new image.
+    pub(crate) fn is_new(&mut self) -> bool {
+        self.judge(Part::Active, self.journal.state().image_len())
+    }
+}

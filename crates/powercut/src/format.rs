@@ -1,0 +1,116 @@
+//! A patch format for tests, of the same pattern as nbdiff: slice i is computed
+//! from the new image in front of it and the old image from there on.
+//!
+//! Section: `"PCS1"`, length of the slice, length of what follows the header,
+//! CRC-32 of the slice, distance; then runs of (count, byte), 16 and 8 bits, and
+//! filling. A byte of the slice is the one at that distance in front of it in
+//! the view, XOR the byte of the run.
+
+use ota_bootlib::{Patch, Section};
+use ota_verify::{ReadAt, crc32, crc32_update};
+
+const HEADER: u32 = 20;
+
+/// The decoder.
+pub struct TestPatch;
+
+fn header(patch: &mut dyn ReadAt, at: u32) -> Option<[u32; 4]> {
+    let mut b = [0; HEADER as usize];
+    patch.read_at(at, &mut b).ok()?;
+    let word = |i: usize| u32::from_le_bytes([b[i], b[i + 1], b[i + 2], b[i + 3]]);
+    (b[..4] == *b"PCS1").then(|| [word(4), word(8), word(12), word(16)])
+}
+
+impl Patch for TestPatch {
+    fn scan(
+        &mut self,
+        patch: &mut dyn ReadAt,
+        slice_len: u32,
+        visit: &mut dyn FnMut(Section) -> bool,
+    ) -> Option<u32> {
+        let (mut at, mut new_at) = (0, 0);
+        while at < patch.size() {
+            let [new_len, body, ..] = header(patch, at)?;
+            if new_at % slice_len != 0 || new_len == 0 || new_len > slice_len {
+                return None;
+            }
+            if !visit(Section {
+                at,
+                new_at,
+                new_len,
+            }) {
+                return None;
+            }
+            at = at.checked_add(HEADER)?.checked_add(body)?;
+            new_at += new_len;
+        }
+        (at == patch.size()).then_some(new_at)
+    }
+
+    fn rebuild(
+        &mut self,
+        patch: &mut dyn ReadAt,
+        _slice_len: u32,
+        section: Section,
+        old: &mut dyn ReadAt,
+        buf: &mut [u8],
+        out: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Option<()> {
+        let [new_len, _, crc, distance] = header(patch, section.at)?;
+        let mut at = section.at + HEADER;
+        let (mut made, mut found) = (0, !0);
+        while made < new_len {
+            let mut run = [0; 3];
+            patch.read_at(at, &mut run).ok()?;
+            at += 3;
+            let mut left = u32::from(u16::from_le_bytes([run[0], run[1]]));
+            while left > 0 {
+                let n = left.min(buf.len() as u32).min(37);
+                let piece = &mut buf[..n as usize];
+                old.read_at((section.new_at + made).checked_sub(distance)?, piece)
+                    .ok()?;
+                piece.iter_mut().for_each(|b| *b ^= run[2]);
+                found = crc32_update(found, piece);
+                if !out(piece) {
+                    return None;
+                }
+                made += n;
+                left -= n;
+            }
+        }
+        (made == new_len && !found == crc).then_some(())
+    }
+}
+
+/// A new image made from `old`, and the patch that says so. `fill` bytes of
+/// filling in each section make the patch as long as a test wants it.
+pub fn make(old: &[u8], new_len: u32, slice: u32, fill: u32) -> (Vec<u8>, Vec<u8>) {
+    let (mut new, mut patch) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < new_len {
+        let len = slice.min(new_len - at);
+        let k = at / slice;
+        let distance = if k % 2 == 1 { slice } else { 0 };
+        let mut view = new.clone();
+        view.extend_from_slice(&old[view.len().min(old.len())..]);
+        let mut runs = Vec::new();
+        for from in (0..len).step_by(100) {
+            let n = 100.min(len - from);
+            let x = (k * 29 + from / 100 + 1) as u8 | 1;
+            runs.extend_from_slice(&(n as u16).to_le_bytes());
+            runs.push(x);
+            for i in from..from + n {
+                new.push(view[(at + i - distance) as usize] ^ x);
+            }
+        }
+        runs.extend(std::iter::repeat_n(0xA5, fill as usize));
+        let slice_bytes = &new[at as usize..];
+        patch.extend_from_slice(b"PCS1");
+        for word in [len, runs.len() as u32, crc32(slice_bytes), distance] {
+            patch.extend_from_slice(&word.to_le_bytes());
+        }
+        patch.extend_from_slice(&runs);
+        at += len;
+    }
+    (new, patch)
+}
