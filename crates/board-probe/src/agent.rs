@@ -102,12 +102,11 @@ pub fn probe() {
         boot,
         observer: (),
     };
-    let (mut rx, mut tx, mut url, mut body) = ([0; 64], [0; 64], [0; 64], [0; 64]);
+    let (mut rx, mut tx, mut body) = ([0; 64], [0; 64], [0; 64]);
     rx.copy_from_slice(&input()[..64]);
     let buffers = Buffers {
         rx: &mut rx,
         tx: &mut tx,
-        text: &mut url,
         body: &mut body,
     };
     let mut agent = Agent::new(settings, parts, &control);

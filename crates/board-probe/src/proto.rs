@@ -4,7 +4,8 @@ use crate::bare::{input, number, text};
 use core::hint::black_box;
 use ota_proto::backoff::{Backoff, Ended};
 use ota_proto::http::{Range, Request, Response, Url};
-use ota_proto::messages::{OfferRef, Push};
+use ota_proto::json::Str;
+use ota_proto::messages::{OfferError, OfferRef, Push};
 use ota_proto::mqtt::{Client, Config, Qos};
 use ota_proto::session::{self, Judge, Refusal, Session, StartUp};
 use ota_proto::signon::server::{ClientId, parse_username};
@@ -18,11 +19,15 @@ impl Judge for Rules {
         black_box(offer);
         Ok(number())
     }
+    fn keep(&mut self, url: &Str<'_>) -> Result<(), OfferError> {
+        black_box(url.len());
+        Ok(())
+    }
 }
 
 pub fn probe() {
     let now = u64::from(number());
-    let (mut rx, mut tx, mut texts) = ([0; 256], [0; 256], [0; 256]);
+    let (mut rx, mut tx) = ([0; 256], [0; 256]);
     let mut client = Client::new(&mut rx, &mut tx, Config::DEFAULT);
     if let Ok(credentials) = Credentials::new(text(), text(), text(), text()) {
         black_box(Endpoint::new(&credentials, text()).is_ok());
@@ -43,12 +48,8 @@ pub fn probe() {
     black_box(parse_username(text()).is_ok());
     black_box(Push::parse(input()).is_ok());
 
-    let mut session = Session::new(
-        session::Config::new(text()),
-        StartUp::default(),
-        number(),
-        &mut texts,
-    );
+    let config = session::Config::new(text());
+    let mut session = Session::new(config, StartUp::default(), number());
     session.connected(now);
     black_box(session.received(now, Topic::Upgrade, input(), &mut Rules));
     while let Some(action) = session.poll(now) {

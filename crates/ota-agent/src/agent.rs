@@ -5,8 +5,8 @@ use core::pin::{Pin, pin};
 
 use embassy_futures::select::{Either, Either3, select, select3};
 use ota_proto::mqtt::Client;
-use ota_proto::session::{Action, BootError, Cause, CheckError, Session, StartUp};
-use ota_verify::Digest;
+use ota_proto::session::{Action, BootError, Cause, CheckError, Session, StartUp, State};
+use ota_verify::{Digest, ImageInfo};
 
 use crate::broker::Line;
 use crate::control::{Control, Notify};
@@ -87,14 +87,14 @@ where
             boot,
             observer,
         } = &mut self.parts;
-        let Buffers { rx, tx, text, body } = buffers;
+        let Buffers { rx, tx, body } = buffers;
         let start = match start_up(&self.settings, boot, observer) {
             Ok(start) => start,
             Err(outcome) => return outcome,
         };
         let limit = u64::from(self.settings.confirm_within_ms);
         let expires = (start.trial && limit > 0).then(|| clock.now_ms().saturating_add(limit));
-        let session = Session::new(self.settings.session(), start, rng.next_u32(), text);
+        let session = Session::new(self.settings.session(), start, rng.next_u32());
         let state = Running {
             settings: &self.settings,
             net: *net,
@@ -102,6 +102,7 @@ where
             control: self.control,
             expires,
             session: RefCell::new(session),
+            client: RefCell::new(Client::new(rx, tx, self.settings.mqtt)),
             device: RefCell::new(Device {
                 rng,
                 sink,
@@ -113,9 +114,8 @@ where
             for_download: Notify::default(),
             aborted: Notify::default(),
         };
-        let mut client = Client::new(rx, tx, self.settings.mqtt);
         // Pinned where they stand: moved futures take their room twice.
-        let broker = pin!(state.broker(&mut client));
+        let broker = pin!(state.broker());
         let downloads = pin!(state.downloads(body));
         match select(broker, downloads).await {
             Either::First(outcome) => outcome,
@@ -163,6 +163,8 @@ pub(crate) struct Running<'r, 's, C, K, R, S, B, O> {
     /// End of the trial's time.
     expires: Option<u64>,
     pub session: RefCell<Session<'r>>,
+    /// Holds the URL of the package in hand, too.
+    pub client: RefCell<Client<'r>>,
     pub device: RefCell<Device<'r, R, S, B, O>>,
     /// Handed to the download loop.
     pub job: Cell<Option<Job>>,
@@ -215,13 +217,25 @@ where
 
     /// When something is due next, at the latest.
     pub(crate) fn deadline(&self, other: Option<u64>) -> u64 {
-        let session = self.session.borrow().next_deadline();
-        let all = [session, self.expires, other];
+        let session = self.session.borrow();
+        // Once the trial is over, its end has no meaning any more.
+        let expires = self.expires.filter(|_| session.on_trial());
+        let all = [session.next_deadline(), expires, other];
         all.into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
-    /// Does what the session asks for.
-    pub(crate) fn serve(&self, mut line: Option<&mut Line<'_, '_, '_>>) -> Option<Outcome> {
+    /// Does what the session asks for, until something is to be sent on `line`.
+    pub(crate) fn serve(&self, line: Option<&mut Line>) -> Option<Outcome> {
+        let outcome = self.act(line);
+        let session = self.session.borrow();
+        // A URL that has expired gives way to the message with the fresh one.
+        if session.offer().is_none() || session.state() == State::AwaitUrl {
+            self.client.borrow_mut().forget();
+        }
+        outcome
+    }
+
+    fn act(&self, mut line: Option<&mut Line>) -> Option<Outcome> {
         let now = self.clock.now_ms();
         let wishes = self.control.take();
         if wishes.stop {
@@ -238,16 +252,20 @@ where
             return Some(Outcome::Reboot);
         }
         loop {
+            // One packet at a time, so that there is room for each.
+            if line.is_some() && !self.client.borrow().transmit().is_empty() {
+                return None;
+            }
             let action = self.session.borrow_mut().poll(now)?;
             match action {
                 Action::Subscribe => {
-                    if let Some(line) = &mut line {
-                        line.subscribe(self);
+                    if line.is_some() {
+                        self.subscribe();
                     }
                 }
                 Action::Publish { report, token } => {
                     if let Some(line) = &mut line {
-                        line.publish(self, report, token);
+                        self.publish(line, report, token);
                     }
                 }
                 Action::StartDownload { offset, fresh } => {
@@ -256,6 +274,7 @@ where
                 }
                 Action::AbortDownload => {
                     self.job.set(None);
+                    self.client.borrow_mut().give_back();
                     self.aborted.notify();
                 }
                 Action::Verify => {
@@ -318,13 +337,7 @@ where
             if computed != package.digest {
                 return Err(CheckError::Digest);
             }
-            let image = device.sink.verify_image(package.size)?;
-            if image
-                .version()
-                .is_some_and(|v| v.as_str() != package.version)
-            {
-                return Err(CheckError::Version);
-            }
+            let image = check_image(device.sink, package)?;
             device.observer.event(Event::Verified(&image));
             Ok(())
         })
@@ -334,15 +347,24 @@ where
     fn install(&self) -> Result<(), Cause> {
         self.with_package(|package| {
             let device = &mut *self.device.borrow_mut();
-            // Once more, because what was verified is not kept: flash says it again.
-            let image = device
-                .sink
-                .verify_image(package.size)
-                .map_err(Cause::Check)?;
+            // What flash says now is what is asked for.
+            let image = check_image(device.sink, package).map_err(Cause::Check)?;
             device.boot.request(package, &image)?;
             device.observer.event(Event::Requested);
             Ok(())
         })
         .unwrap_or(Err(Cause::Cancelled))
+    }
+}
+
+/// Verifies what lies in flash, as the image that was offered.
+fn check_image<S: VerifyImage>(
+    sink: &mut S,
+    package: &PackageId<'_>,
+) -> Result<ImageInfo, CheckError> {
+    let image = sink.verify_image(package.size)?;
+    match image.version() {
+        Some(version) if version.as_str() != package.version => Err(CheckError::Version),
+        _ => Ok(image),
     }
 }

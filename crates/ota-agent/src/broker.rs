@@ -5,7 +5,8 @@ use core::pin::{Pin, pin};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::{Read, Write};
 use ota_proto::backoff::{Backoff, Ended};
-use ota_proto::mqtt::{self, Client, PacketId, Qos};
+use ota_proto::json;
+use ota_proto::mqtt::{self, Client, PacketId, Qos, SendError};
 use ota_proto::session::{Received, Report};
 use ota_proto::signon::{SecureMode, SignOn};
 use ota_proto::topics::Topic;
@@ -20,70 +21,20 @@ use crate::{ConnectFailure, Security};
 type Sent = [Option<(PacketId, u16)>; 2];
 
 /// The connection while it stands.
-pub(crate) struct Line<'l, 'c, 'b> {
-    client: &'l mut Client<'b>,
-    sent: &'c mut Sent,
+#[derive(Default)]
+pub(crate) struct Line {
+    sent: Sent,
+    /// Too many reports wait for their acknowledgement.
+    stuck: bool,
 }
 
 /// Room to show a published payload: a report has at most 256 bytes.
 const SHOWN: usize = 256;
-
-impl Line<'_, '_, '_> {
-    pub(crate) fn subscribe<C, K, R, S, B, O>(&mut self, run: &Running<'_, '_, C, K, R, S, B, O>) {
-        let credentials = &run.settings.credentials;
-        let name = |topic: Topic| topic.name(credentials.product_key(), credentials.device_name());
-        if let (Ok(upgrade), Ok(reply)) = (name(Topic::Upgrade), name(Topic::FirmwareGetReply)) {
-            let filters = [
-                (upgrade.as_str(), Qos::AtLeastOnce),
-                (reply.as_str(), Qos::AtMostOnce),
-            ];
-            // Refused only while another SUBSCRIBE waits, which one connection never sees.
-            let _ = self.client.subscribe(&filters);
-        }
-    }
-
-    pub(crate) fn publish<C, K, R, S, B, O: Observer>(
-        &mut self,
-        run: &Running<'_, '_, C, K, R, S, B, O>,
-        report: Report,
-        token: u16,
-    ) {
-        let topic = match report {
-            Report::Inform => Topic::Inform,
-            Report::Percent(_) | Report::Failure(_) => Topic::Progress,
-            Report::FirmwareGet => Topic::FirmwareGet,
-        };
-        let credentials = &run.settings.credentials;
-        let Ok(topic) = topic.name(credentials.product_key(), credentials.device_name()) else {
-            return;
-        };
-        let qos = if report.wants_ack() {
-            Qos::AtLeastOnce
-        } else {
-            Qos::AtMostOnce
-        };
-        let mut shown = [0; SHOWN];
-        let mut len = 0;
-        let queued = self.client.publish_with(topic.as_str(), qos, &mut |room| {
-            len = run.session.borrow().write(report, token, room).ok()?;
-            let copy = len.min(SHOWN);
-            shown.get_mut(..copy)?.copy_from_slice(room.get(..copy)?);
-            Some(len)
-        });
-        // A report that finds no room is given out again when its time is over.
-        let Ok(packet) = queued else { return };
-        let payload = shown.get(..len.min(SHOWN)).unwrap_or_default();
-        run.device.borrow_mut().observer.event(Event::Published {
-            topic: topic.as_str(),
-            payload: core::str::from_utf8(payload).unwrap_or_default(),
-        });
-        if let Some(packet) = packet {
-            // The older one is no longer waited for.
-            self.sent.swap(0, 1);
-            self.sent[0] = Some((packet, token));
-        }
-    }
-}
+/// Bytes read or written at a time. While a redirect is read, that many stay
+/// free in the client's buffer.
+const PIECE: usize = Client::LEND_GAP;
+/// How long the good-bye may take.
+const GOOD_BYE_MS: u32 = 1_000;
 
 /// How a connection ended.
 enum End {
@@ -102,11 +53,65 @@ where
     B: BootRequest + ResumeStore,
     O: Observer,
 {
+    pub(crate) fn subscribe(&self) {
+        let credentials = &self.settings.credentials;
+        let name = |topic: Topic| topic.name(credentials.product_key(), credentials.device_name());
+        if let (Ok(upgrade), Ok(reply)) = (name(Topic::Upgrade), name(Topic::FirmwareGetReply)) {
+            let filters = [
+                (upgrade.as_str(), Qos::AtLeastOnce),
+                (reply.as_str(), Qos::AtMostOnce),
+            ];
+            // Refused only while another SUBSCRIBE waits, which one connection never sees.
+            let _ = self.client.borrow_mut().subscribe(&filters);
+        }
+    }
+
+    pub(crate) fn publish(&self, line: &mut Line, report: Report, token: u16) {
+        let credentials = &self.settings.credentials;
+        let topic = report.topic();
+        let Ok(topic) = topic.name(credentials.product_key(), credentials.device_name()) else {
+            return;
+        };
+        let qos = if report.wants_ack() {
+            Qos::AtLeastOnce
+        } else {
+            Qos::AtMostOnce
+        };
+        let mut shown = [0; SHOWN];
+        let mut len = 0;
+        let mut client = self.client.borrow_mut();
+        let queued = client.publish_with(topic.as_str(), qos, &mut |room| {
+            len = self.session.borrow().write(report, token, room).ok()?;
+            let copy = len.min(SHOWN);
+            shown.get_mut(..copy)?.copy_from_slice(room.get(..copy)?);
+            Some(len)
+        });
+        let packet = match queued {
+            Ok(packet) => packet,
+            Err(error) => {
+                // A report is given out again when its time is over; but a broker
+                // that acknowledges nothing needs a new connection.
+                line.stuck |= error == SendError::InFlight;
+                return;
+            }
+        };
+        let payload = shown.get(..len.min(SHOWN)).unwrap_or_default();
+        self.observe(Event::Published {
+            topic: topic.as_str(),
+            payload: core::str::from_utf8(payload).unwrap_or_default(),
+        });
+        if let Some(packet) = packet {
+            // The older one is no longer waited for.
+            line.sent.swap(0, 1);
+            line.sent[0] = Some((packet, token));
+        }
+    }
+
     /// Keeps a connection to the broker. Ends when the device is to restart.
-    pub(crate) async fn broker(&self, client: &mut Client<'_>) -> Outcome {
+    pub(crate) async fn broker(&self) -> Outcome {
         let mut backoff = Backoff::new();
         loop {
-            let ended = match self.connection(client).await {
+            let ended = match self.connection().await {
                 Ok(ended) => ended,
                 Err(outcome) => return outcome,
             };
@@ -124,7 +129,7 @@ where
     }
 
     /// One connection from its beginning to its end.
-    async fn connection(&self, client: &mut Client<'_>) -> Result<Ended, Outcome> {
+    async fn connection(&self) -> Result<Ended, Outcome> {
         let broker = &self.settings.broker;
         self.observe(Event::Connecting {
             host: broker.host,
@@ -143,15 +148,18 @@ where
                 return Ok(Ended::NotConnected);
             }
         };
-        if !self.sign_on(client) {
+        if !self.sign_on() {
             self.observe(Event::Disconnected(None));
             return Ok(Ended::NotConnected);
         }
         let mut accepted = None;
-        let end = self.talk(client, stream, &mut accepted).await;
-        client.disconnected();
-        // The session gives out again what was not acknowledged.
-        client.drop_unacknowledged();
+        let end = self.talk(stream, &mut accepted).await;
+        {
+            let mut client = self.client.borrow_mut();
+            client.disconnected();
+            // The session gives out again what was not acknowledged.
+            client.drop_unacknowledged();
+        }
         let now = self.clock.now_ms();
         self.session.borrow_mut().disconnected(now);
         let held = accepted.map(|at| now.saturating_sub(at));
@@ -169,7 +177,7 @@ where
     }
 
     /// Queues CONNECT.
-    fn sign_on(&self, client: &mut Client<'_>) -> bool {
+    fn sign_on(&self) -> bool {
         let mode = match self.settings.broker.security {
             Security::Plain => SecureMode::Tcp,
             Security::Tls => SecureMode::Tls,
@@ -177,70 +185,83 @@ where
         let sign_on = SignOn::new(&self.settings.credentials, self.settings.method, mode);
         sign_on.is_ok_and(|s| {
             let options = s.connect_options(self.settings.keep_alive_s, true);
-            client.connect(&options, self.clock.now_ms()).is_ok()
+            let now = self.clock.now_ms();
+            self.client.borrow_mut().connect(&options, now).is_ok()
         })
     }
 
     /// Reads, writes and serves until the connection ends.
-    async fn talk(
-        &self,
-        client: &mut Client<'_>,
-        mut stream: C::Stream<'_>,
-        accepted: &mut Option<u64>,
-    ) -> End {
-        let mut sent: Sent = [None; 2];
+    async fn talk(&self, mut stream: C::Stream<'_>, accepted: &mut Option<u64>) -> End {
+        let mut line = Line::default();
+        let mut piece = [0; PIECE];
         loop {
-            if let Err(error) = self.listen(client, &mut sent, accepted) {
+            if let Err(error) = self.listen(&mut line.sent, accepted) {
                 return End::Error(error);
             }
-            let mut line = Line {
-                client,
-                sent: &mut sent,
-            };
             if let Some(outcome) = self.serve(Some(&mut line)) {
+                self.client.borrow_mut().disconnect();
+                let good_bye = pin!(self.send(&mut stream, &mut piece));
+                self.within(GOOD_BYE_MS, good_bye).await;
                 return End::Outcome(outcome);
             }
-            if !client.transmit().is_empty() {
-                let written = self
-                    .within_stall(pin!(stream.write(client.transmit())))
-                    .await;
-                let Some(Ok(written)) = written else {
-                    return End::Closed;
-                };
-                client.transmitted(written);
-                if client.transmit().is_empty()
-                    && !matches!(self.within_stall(pin!(stream.flush())).await, Some(Ok(())))
-                {
+            if line.stuck {
+                return End::Error(mqtt::Error::TimedOut(mqtt::Awaiting::PubAck));
+            }
+            if !self.client.borrow().transmit().is_empty() {
+                if !self.send(&mut stream, &mut piece).await {
                     return End::Closed;
                 }
                 continue;
             }
-            let timer = self
-                .clock
-                .sleep_until(self.deadline(client.next_deadline()));
+            let due = self.client.borrow().next_deadline();
+            let timer = self.clock.sleep_until(self.deadline(due));
             let change = self.control.notify.wait();
-            let room = client.rx_space();
+            let room = self.client.borrow_mut().rx_space().len().min(PIECE);
+            let room = piece.get_mut(..room).unwrap_or_default();
             if room.is_empty() {
                 let _ = select(change, timer).await;
                 continue;
             }
             match select3(stream.read(room), change, timer).await {
                 Either3::First(Ok(0) | Err(_)) => return End::Closed,
-                Either3::First(Ok(read)) => client.received(read),
+                Either3::First(Ok(read)) => {
+                    let read = piece.get(..read).unwrap_or_default();
+                    // The room that was there has not become less.
+                    self.client.borrow_mut().receive(read);
+                }
                 _ => {}
             }
         }
     }
 
+    /// Sends what is queued; false if the connection is of no use.
+    async fn send(&self, stream: &mut C::Stream<'_>, piece: &mut [u8]) -> bool {
+        loop {
+            let len = {
+                let client = self.client.borrow();
+                let bytes = client.transmit();
+                let pairs = piece.iter_mut().zip(bytes);
+                pairs.map(|(to, from)| *to = *from).count()
+            };
+            if len == 0 {
+                let flushed = self.within_stall(pin!(stream.flush())).await;
+                return matches!(flushed, Some(Ok(())));
+            }
+            let bytes = piece.get(..len).unwrap_or_default();
+            match self.within_stall(pin!(stream.write(bytes))).await {
+                Some(Ok(written @ 1..)) => self.client.borrow_mut().transmitted(written),
+                _ => return false,
+            }
+        }
+    }
+
     /// Takes in what has come.
-    fn listen(
-        &self,
-        client: &mut Client<'_>,
-        sent: &mut Sent,
-        accepted: &mut Option<u64>,
-    ) -> Result<(), mqtt::Error> {
+    fn listen(&self, sent: &mut Sent, accepted: &mut Option<u64>) -> Result<(), mqtt::Error> {
         let now = self.clock.now_ms();
+        let mut client = self.client.borrow_mut();
+        let (url_max, capacity) = (client.keep_max(), client.capacity());
         while let Some(event) = client.poll(now)? {
+            let mut url = None;
             match event {
                 mqtt::Event::Connected { .. } => {
                     *accepted = Some(now);
@@ -256,26 +277,37 @@ where
                     }
                 }
                 mqtt::Event::Message(message) => {
-                    self.message(now, message.topic, message.payload);
+                    url = self.message(now, message.topic, message.payload, url_max);
                 }
                 mqtt::Event::SubscribeRefused { filter, .. } => {
                     self.observe(Event::SubscribeRefused(filter));
                 }
                 mqtt::Event::Oversized { size, limit, .. } => {
                     self.observe(Event::Oversized { size, limit });
+                    if size <= capacity {
+                        self.session.borrow_mut().missed();
+                    }
                 }
                 mqtt::Event::Subscribed { .. } => {}
+            }
+            if let Some((behind, len)) = url {
+                client.keep(behind, len, json::unescape);
             }
         }
         Ok(())
     }
 
-    fn message(&self, now: u64, topic: &str, payload: &[u8]) {
+    /// Gives where the URL stands that is to be kept: bytes from the end, and length.
+    fn message(
+        &self,
+        now: u64,
+        topic: &str,
+        payload: &[u8],
+        url_max: usize,
+    ) -> Option<(usize, usize)> {
         let credentials = &self.settings.credentials;
         let (pk, dn) = (credentials.product_key(), credentials.device_name());
-        let Some(ours) = Topic::of_device(topic, pk, dn) else {
-            return;
-        };
+        let ours = Topic::of_device(topic, pk, dn)?;
         let device = &mut *self.device.borrow_mut();
         device.observer.event(Event::Message { topic, payload });
         let mut rules = Rules {
@@ -284,22 +316,27 @@ where
             boot: device.boot,
             observer: device.observer,
             has_tls: self.net.has_tls(),
+            url_max,
+            url: None,
         };
         let received = self
             .session
             .borrow_mut()
             .received(now, ours, payload, &mut rules);
+        let url = rules.url;
         if received != Received::NotOurs {
             device.observer.event(Event::Offer(received));
         }
+        url.map(|(offset, len)| (payload.len().saturating_sub(offset), len))
     }
 
     /// `None` when nothing came of it in time.
     pub(crate) async fn within_stall<F: Future>(&self, future: Pin<&mut F>) -> Option<F::Output> {
-        let until = self
-            .clock
-            .now_ms()
-            .saturating_add(u64::from(self.settings.stall_ms));
+        self.within(self.settings.stall_ms, future).await
+    }
+
+    async fn within<F: Future>(&self, ms: u32, future: Pin<&mut F>) -> Option<F::Output> {
+        let until = self.clock.now_ms().saturating_add(u64::from(ms));
         match select(future, self.clock.sleep_until(until)).await {
             Either::First(value) => Some(value),
             Either::Second(()) => None,

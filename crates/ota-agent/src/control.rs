@@ -19,6 +19,10 @@ impl Notify {
         }
     }
 
+    pub(crate) fn clear(&self) {
+        self.set.set(false);
+    }
+
     /// Waits until it is set, and clears it.
     pub(crate) async fn wait(&self) {
         poll_fn(|cx| {

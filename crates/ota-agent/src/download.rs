@@ -7,9 +7,10 @@ use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
 use embedded_io_async::{Read, Write};
 use ota_proto::http::{
-    Event as HttpEvent, MAX_REDIRECTS, Range, Request, Response, Scheme, Url, UrlError, Validator,
+    self, Event as HttpEvent, HttpError, MAX_REDIRECTS, Range, Request, Response, Scheme, Url, UrlError, Validator,
 };
-use ota_proto::session::{DownloadError, DownloadEvent};
+use ota_proto::mqtt::Client;
+use ota_proto::session::{Cause, DownloadError, DownloadEvent};
 use ota_verify::{Digest, Hasher};
 
 use crate::Security;
@@ -61,17 +62,22 @@ where
 {
     /// Serves one job after the other.
     pub(crate) async fn downloads(&self, body: &mut [u8]) -> Infallible {
+        let mut kept = None;
         loop {
             self.for_download.wait().await;
             let Some(job) = self.job.take() else { continue };
-            let download = pin!(self.download(job, body));
-            let result = match select(download, self.aborted.wait()).await {
-                Either::First(result) => result,
-                // The session knows; what it does next may be there already.
-                Either::Second(()) => {
-                    self.for_download.notify();
-                    continue;
-                }
+            // Whatever was aborted before this job was another one.
+            self.aborted.clear();
+            let ended = {
+                let download = pin!(self.download(job, body, &mut kept));
+                // The abort first: what an aborted download did meanwhile is nobody's business.
+                select(self.aborted.wait(), download).await
+            };
+            let Either::Second(result) = ended else {
+                kept = None;
+                // What the session does next may be there already.
+                self.for_download.notify();
+                continue;
             };
             self.computed.set(result.ok());
             self.observe(Event::DownloadEnded(result.map(|_| ())));
@@ -81,16 +87,58 @@ where
             };
             let now = self.clock.now_ms();
             self.session.borrow_mut().download(now, event);
+            if let (Err(e), None) = (result, self.session.borrow().offer()) {
+                self.observe(Event::Failed(Cause::Download(e)));
+            }
             self.control.notify.notify();
         }
     }
 
-    async fn download(&self, job: Job, body: &mut [u8]) -> Result<Digest, DownloadError> {
-        let mut transfer = self.begin(job)?;
-        self.reread(&mut transfer, body).await?;
+    /// Downloads what is missing. An attempt that the network ended is left in
+    /// `kept`, for the next one to go on with: the sink still stands there.
+    async fn download(
+        &self,
+        job: Job,
+        body: &mut [u8],
+        kept: &mut Option<Transfer>,
+    ) -> Result<Digest, DownloadError> {
+        let unfinished = kept.take().filter(|t| !job.fresh && t.at == job.offset);
+        let transfer = match unfinished {
+            Some(unfinished) => kept.insert(unfinished),
+            None => {
+                let begun = kept.insert(self.begin(job)?);
+                self.reread(begun, body).await?;
+                begun
+            }
+        };
+        transfer.redirects = 0;
+        let result = self.fetch(transfer, body).await;
+        match result {
+            Ok(()) => {}
+            Err(DownloadError::Flash | DownloadError::Decode) => {
+                *kept = None;
+                return Err(result.err().unwrap_or(DownloadError::Flash));
+            }
+            Err(e) => {
+                // A fresh URL may lead to another server.
+                if matches!(e, DownloadError::Http(HttpError::Expired(_))) {
+                    transfer.validator = None;
+                }
+                self.record(transfer, 1)?;
+                return Err(e);
+            }
+        }
+        self.device.borrow_mut().sink.finish()?;
+        self.record(transfer, 1)?;
+        let digest = kept.take().map(|t| t.hasher.finish());
+        digest.ok_or(DownloadError::ResumeLost)
+    }
+
+    /// Asks for one window after the other.
+    async fn fetch(&self, transfer: &mut Transfer, body: &mut [u8]) -> Result<(), DownloadError> {
         let mut stream = None;
         while transfer.at < transfer.size {
-            let end = self.window_end(&transfer);
+            let end = self.window_end(transfer);
             // No byte is in flight now: the time to erase.
             while self.device.borrow_mut().sink.prepare(end)? {
                 yield_now().await;
@@ -107,8 +155,9 @@ where
             };
             let mut heard = false;
             let answer = self
-                .range(&mut open, range, &mut transfer, body, &mut heard)
+                .range(&mut open, range, transfer, body, &mut heard)
                 .await;
+            self.client.borrow_mut().give_back();
             match answer {
                 Ok(Answer::Done { keep_alive: true }) => stream = Some(open),
                 Ok(Answer::Done { keep_alive: false }) => {}
@@ -120,22 +169,21 @@ where
                 }
                 // The server has closed an idle connection: no fault, ask again.
                 Err(_) if reused && !heard => {}
-                Err(e) => {
-                    self.record(&mut transfer, 1)?;
-                    return Err(e);
-                }
+                Err(e) => return Err(e),
             }
         }
-        self.device.borrow_mut().sink.finish()?;
-        self.record(&mut transfer, 1)?;
-        Ok(transfer.hasher.finish())
+        Ok(())
     }
 
     /// Takes up what is stored, or starts a new record.
     fn begin(&self, job: Job) -> Result<Transfer, DownloadError> {
         self.with_package(|package| {
             let device = &mut *self.device.borrow_mut();
-            let stored = if job.fresh { 0 } else { job.offset };
+            let stored = match job.fresh {
+                true => 0,
+                // What was taken in is not all in flash.
+                false => device.boot.stored(package).min(job.offset),
+            };
             let at = device.sink.begin(package.size, stored)?;
             if at == 0 {
                 device.boot.begin(package)?;
@@ -183,8 +231,8 @@ where
     /// Connects to the server of the URL in hand.
     async fn open(&self, room: &mut [u8]) -> Result<C::Stream<'r>, DownloadError> {
         let (len, port, security) = {
-            let session = self.session.borrow();
-            let url = Url::parse(session.url()).map_err(DownloadError::Url)?;
+            let client = self.client.borrow();
+            let url = url(&client)?;
             let host = url.host.as_bytes();
             room.get_mut(..host.len())
                 .ok_or(DownloadError::Url(UrlError::TooLong))?
@@ -239,11 +287,16 @@ where
             let mut input = body.get(..read).unwrap_or_default();
             loop {
                 let (used, event) = {
-                    let mut session = self.session.borrow_mut();
-                    let location = session.location_buffer();
-                    response
-                        .feed(input, location)
-                        .map_err(DownloadError::Http)?
+                    let mut client = self.client.borrow_mut();
+                    let location = match response.in_head() {
+                        true => client.lend(),
+                        false => &mut [],
+                    };
+                    let step = response.feed(input, location);
+                    if !response.holds_location() {
+                        client.give_back();
+                    }
+                    step.map_err(DownloadError::Http)?
                 };
                 input = input.get(used..).unwrap_or_default();
                 match event {
@@ -262,8 +315,14 @@ where
         let HttpEvent::Redirect(len) = end else {
             return Ok(Answer::Done { keep_alive });
         };
-        let redirected = self.session.borrow_mut().redirected(len);
-        redirected.map_err(DownloadError::Url)?;
+        let mut client = self.client.borrow_mut();
+        client.replace_kept(|old, room| {
+            let old = core::str::from_utf8(old).map_err(|_| UrlError::Character)?;
+            http::follow(&Url::parse(old)?, room, len)
+        })
+        .map_err(DownloadError::Url)?;
+        // Packets may be read again.
+        self.control.notify.notify();
         Ok(Answer::Elsewhere)
     }
 
@@ -277,8 +336,8 @@ where
         let mut sent = 0;
         loop {
             let len = {
-                let session = self.session.borrow();
-                let url = Url::parse(session.url()).map_err(DownloadError::Url)?;
+                let client = self.client.borrow();
+                let url = url(&client)?;
                 if sent == 0 {
                     self.observe(Event::Request {
                         host: url.host,
@@ -353,4 +412,10 @@ fn piece(request: &Request<'_>, mut skip: usize, room: &mut [u8]) -> usize {
         }
     }
     filled
+}
+
+/// The URL of the package in hand.
+fn url<'c>(client: &'c Client<'_>) -> Result<Url<'c>, DownloadError> {
+    let text = core::str::from_utf8(client.kept()).map_err(|_| UrlError::Character);
+    text.and_then(Url::parse).map_err(DownloadError::Url)
 }

@@ -2,7 +2,7 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use ota_bootlib::{
-    AppError, BootState, FailCode, Failure, Fault, Hooks, Journal, Request, ResumeIdentity,
+    AppError, BootState, FailCode, Failure, Fault, Hooks, Journal, Phase, Request, ResumeIdentity,
     Strategy, VersionText,
 };
 use ota_proto::messages::Step;
@@ -156,7 +156,19 @@ impl<P: NorFlash, H: Hooks> BootRequest for BootJournal<P, H> {
     }
 
     fn last_failure(&mut self) -> Option<Cause> {
-        self.journal.state().failure().map(failure)
+        let failed = self.journal.state().failure()?;
+        let cause = failure(failed);
+        // The loader leaves the digest of the offer; remembering it is not its work.
+        let offer = self.journal.state().offer();
+        if failed.phase != Phase::Idle
+            && cause.permanent()
+            && offer != [0; 16]
+            && !self.journal.is_offer_barred(&offer)
+        {
+            // If it cannot be written now, it is tried again at the next start.
+            let _ = self.journal.offer_failed(&offer, true, &mut self.hooks);
+        }
+        Some(cause)
     }
 
     fn failure_reported(&mut self) -> Result<(), Cause> {

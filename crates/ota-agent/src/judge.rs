@@ -1,6 +1,7 @@
 //! Whether an offer is wanted: everything that can be known before the first byte.
 
-use ota_proto::messages::{self, OfferRef};
+use ota_proto::json::Str;
+use ota_proto::messages::{self, Field, OfferError, OfferRef};
 use ota_proto::session::{Judge, Refusal};
 use ota_verify::{Digest, HashMethod, SignatureError, Version, verify_digestsign};
 
@@ -25,6 +26,10 @@ pub(crate) struct Rules<'a, 'd, S, B, O> {
     pub boot: &'a mut B,
     pub observer: &'a mut O,
     pub has_tls: bool,
+    /// Longest URL there is room for.
+    pub url_max: usize,
+    /// Where in the message the URL stands that is to be kept: offset and length, with escapes.
+    pub url: Option<(usize, usize)>,
 }
 
 impl<S, B, O> Rules<'_, '_, S, B, O>
@@ -112,5 +117,13 @@ where
             version: text,
         });
         Ok(stored)
+    }
+
+    fn keep(&mut self, url: &Str<'_>) -> Result<(), OfferError> {
+        if url.len() > self.url_max {
+            return Err(OfferError::BadLength(Field::Url));
+        }
+        self.url = Some((url.offset(), url.raw_len()));
+        Ok(())
     }
 }

@@ -173,6 +173,8 @@ pub trait BootRequest {
     fn reject(&mut self, why: BootError) -> Result<(), Cause>;
 
     /// Why the last update failed, until [`failure_reported`](Self::failure_reported).
+    /// Asked once at the start. If the cause is [permanent](Cause::permanent),
+    /// [`failed_before`](Self::failed_before) knows the package from now on.
     fn last_failure(&mut self) -> Option<Cause>;
 
     /// The cloud knows of the failure.

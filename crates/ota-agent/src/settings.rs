@@ -97,12 +97,13 @@ impl<'a> Settings<'a> {
 /// Memory of an agent, in bytes. The least that serves every message of the
 /// protocol is given with each.
 pub struct Buffers<'b> {
-    /// Longest MQTT packet: 4,352 for payloads of 4 KiB.
+    /// Longest MQTT packet: 4,192 for payloads of 4 KiB. The URL of the package in
+    /// hand stays in it: while a download is going on, longer messages than fit
+    /// beside it are dropped, and the cloud is asked for them afterwards. So URLs
+    /// have at most 256 bytes less.
     pub rx: &'b mut [u8],
-    /// MQTT packets on their way out: 512.
+    /// MQTT packets on their way out: 384, or more with long names.
     pub tx: &'b mut [u8],
-    /// URL and signature of an offer, target of a redirect: 2,560.
-    pub text: &'b mut [u8],
     /// Bytes of a download at a time, any length from 256.
     pub body: &'b mut [u8],
 }

@@ -22,6 +22,8 @@ pub struct ImageSlot<'p, P, const N: usize> {
     keys: &'p [RsaPublicKey],
     coding: Coding,
     usable: u32,
+    /// All of the package was stored earlier: its size.
+    complete: Option<u32>,
 }
 
 impl<'p, P: NorFlash, const N: usize> ImageSlot<'p, P, N> {
@@ -42,6 +44,7 @@ impl<'p, P: NorFlash, const N: usize> ImageSlot<'p, P, N> {
             keys,
             coding,
             usable,
+            complete: None,
         }
     }
 }
@@ -64,8 +67,9 @@ impl<P: NorFlash, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
         if size > self.capacity() {
             return Err(SinkError::Full);
         }
+        self.complete = (stored >= size).then_some(size);
         self.writer.restart(stored.min(size));
-        Ok(self.writer.position())
+        Ok(self.complete.unwrap_or(self.writer.position()))
     }
 
     fn prepare(&mut self, upto: u32) -> Result<bool, SinkError> {
@@ -80,10 +84,13 @@ impl<P: NorFlash, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
     }
 
     fn durable(&self) -> u32 {
-        self.writer.durable()
+        self.complete.unwrap_or(self.writer.durable())
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
+        if self.complete.is_some() {
+            return Ok(());
+        }
         self.writer.finish().map(|_| ()).map_err(sink)
     }
 

@@ -247,6 +247,17 @@ impl Response {
         self.state == State::Done && !self.close && !self.http10
     }
 
+    /// Whether the header section is being read, so that [`feed`](Self::feed) may
+    /// write to its location buffer.
+    pub fn in_head(&self) -> bool {
+        matches!(self.state, State::Status | State::Name | State::Value(_) | State::Redirect(_))
+    }
+
+    /// Whether the location buffer holds something that is still needed.
+    pub fn holds_location(&self) -> bool {
+        self.location.is_some() && self.in_head()
+    }
+
     /// Reads from `input`; gives the number of bytes used and what was found.
     ///
     /// Call again with the unused rest until [`Event::More`]. `location` takes

@@ -28,7 +28,7 @@
 //! ```
 
 mod text;
-pub use text::{Chars, Str};
+pub use text::{Chars, Str, unescape};
 
 /// Deepest nesting of arrays and objects that is read.
 pub const MAX_DEPTH: u8 = 24;

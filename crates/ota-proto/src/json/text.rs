@@ -75,7 +75,8 @@ impl<'a> Str<'a> {
         }
     }
 
-    pub(super) fn raw_len(&self) -> usize {
+    /// Bytes of the string as it stands in the document, with its escapes.
+    pub fn raw_len(&self) -> usize {
         self.raw.len()
     }
 
@@ -169,4 +170,26 @@ impl Iterator for Chars<'_> {
         self.rest = self.rest.get(taken..)?;
         Some(c)
     }
+}
+
+/// Unescapes, in place, a string that was checked as a [`Str`]: `raw` holds its
+/// [`raw_len`](Str::raw_len) bytes. Gives the length of the text then at the front,
+/// or `None` if it is no such string.
+pub fn unescape(raw: &mut [u8]) -> Option<usize> {
+    let (mut read, mut written) = (0, 0);
+    while let Some(&byte) = raw.get(read) {
+        let mut utf8 = [byte, 0, 0, 0];
+        let (len, used) = match byte {
+            b'\\' => {
+                let (c, n) = escape(raw.get(read + 1..)?).ok()?;
+                // An escape is never shorter than its character.
+                (c.encode_utf8(&mut utf8).len(), n + 1)
+            }
+            _ => (1, 1),
+        };
+        raw.get_mut(written..written + len)?.copy_from_slice(utf8.get(..len)?);
+        read += used;
+        written += len;
+    }
+    Some(written)
 }

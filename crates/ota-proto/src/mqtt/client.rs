@@ -113,10 +113,14 @@ pub struct Io<'a> {
 /// Unacknowledged QoS 1 messages outlive the connection: after the next
 /// [`Client::connect`] they are sent again with DUP set.
 pub struct Client<'b> {
-    rx: &'b mut [u8],
-    rx_len: usize,
+    pub(super) rx: &'b mut [u8],
+    pub(super) rx_len: usize,
     /// Bytes at the front of `rx` that the last event may have borrowed.
-    taken: usize,
+    pub(super) taken: usize,
+    /// Bytes at the end of `rx` that belong to the owner.
+    pub(super) kept: usize,
+    /// Bytes in front of them that are lent to the owner.
+    pub(super) lent: usize,
     /// Bytes of an oversized packet still to come.
     skip: usize,
     /// Its identifier, to be acknowledged after it. 0: none.
@@ -163,6 +167,8 @@ impl<'b> Client<'b> {
             rx,
             rx_len: 0,
             taken: 0,
+            kept: 0,
+            lent: 0,
             skip: 0,
             skip_ack: 0,
             suback_done: 0,
@@ -298,7 +304,8 @@ impl<'b> Client<'b> {
     }
 
     /// Room for bytes from the stream. Empty only while a packet waits to be
-    /// polled, or for its acknowledgement to be transmitted: do not read then.
+    /// polled, for its acknowledgement to be transmitted, or for
+    /// [`Client::give_back`]: do not read then.
     pub fn rx_space(&mut self) -> &mut [u8] {
         self.io().rx
     }
@@ -306,7 +313,7 @@ impl<'b> Client<'b> {
     /// `count` bytes were read into [`Client::rx_space`].
     pub fn received(&mut self, count: usize) {
         self.release();
-        let count = count.min(self.rx.len() - self.rx_len);
+        let count = count.min(self.room_end().saturating_sub(self.rx_len));
         if count == 0 {
             return;
         }
@@ -360,7 +367,8 @@ impl<'b> Client<'b> {
             State::Idle => &[],
             _ => self.out.output(self.state == State::Connected),
         };
-        Io { rx: self.rx.get_mut(self.rx_len..).unwrap_or_default(), tx }
+        let end = self.room_end();
+        Io { rx: self.rx.get_mut(self.rx_len..end).unwrap_or_default(), tx }
     }
 
     /// Looks at what was received and at the time. Call it after [`Client::received`],
@@ -442,7 +450,7 @@ impl<'b> Client<'b> {
                 retain: first & 1 != 0,
             }),
             Found::Oversized { topic, size } => {
-                Event::Oversized { topic: topic.map(text), size, limit: self.rx.len() }
+                Event::Oversized { topic: topic.map(text), size, limit: self.limit() }
             }
         })
     }
@@ -498,7 +506,7 @@ impl<'b> Client<'b> {
             return Err(ProtocolError::UnexpectedPacket(header.kind()).into());
         }
         let total = header.total();
-        if total > self.rx.len() {
+        if total > self.limit() {
             return self.oversized(&header);
         }
         let Some(body) = bytes.get(header.len..total) else {
@@ -570,7 +578,7 @@ impl<'b> Client<'b> {
                 self.skip_ack = id.unwrap_or(0);
                 Some(header.len + 2..header.len + 2 + topic.len())
             }
-            None if self.rx_len < self.rx.len() => return Ok(Found::Nothing),
+            None if self.rx_len < self.limit() => return Ok(Found::Nothing),
             None => None,
         };
         self.taken = self.rx_len;

@@ -23,6 +23,8 @@ pub enum Awaiting {
     SubAck,
     /// Any sign of life after a PINGREQ.
     PingResp,
+    /// Acknowledgements of messages with QoS 1. The client repeats those; its owner may give up.
+    PubAck,
 }
 
 /// CONNACK return codes 1 to 5 (MQTT 3.1.1, table 3.1).
@@ -141,6 +143,7 @@ impl fmt::Display for Error {
             Self::TimedOut(Awaiting::ConnAck) => f.write_str("no answer to the sign-on"),
             Self::TimedOut(Awaiting::SubAck) => f.write_str("no answer to a subscription"),
             Self::TimedOut(Awaiting::PingResp) => f.write_str("the server is silent"),
+            Self::TimedOut(Awaiting::PubAck) => f.write_str("no answer to messages"),
         }
     }
 }

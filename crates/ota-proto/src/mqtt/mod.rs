@@ -21,6 +21,7 @@
 mod client;
 mod error;
 mod outbox;
+mod tail;
 pub mod wire;
 
 pub use client::{Client, Config, Event, Io, Message, State};

@@ -1,13 +1,12 @@
 //! The state and its inputs. What is put out is in `output`.
 
 use super::cause::Remedy;
-use super::text::Texts;
 use super::{
     Action, Cause, CheckError, Config, DownloadError, DownloadEvent, Judge, Received, Refusal,
     Report, StartUp, State,
 };
 use crate::backoff::{Backoff, Ended};
-use crate::http::{HttpError, UrlError};
+use crate::http::HttpError;
 use crate::messages::{Offer, OfferError, OfferRef, Push};
 use crate::topics::Topic;
 
@@ -61,7 +60,6 @@ pub(super) enum Phase {
 /// The update session. See the [module](super) for how it is driven.
 pub struct Session<'a> {
     pub(super) config: Config<'a>,
-    pub(super) texts: Texts<'a>,
     pub(super) offer: Option<Offer>,
     pub(super) phase: Phase,
     pub(super) todo: u16,
@@ -90,12 +88,10 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// A session at power-on. `text` takes the URL, `digestsign` and the target of a
-    /// redirect: [`URL_MAX`](crate::messages::URL_MAX) bytes and more. `seed` is for jitter.
-    pub fn new(config: Config<'a>, start: StartUp, seed: u32, text: &'a mut [u8]) -> Self {
+    /// A session at power-on. `seed` is for jitter.
+    pub fn new(config: Config<'a>, start: StartUp, seed: u32) -> Self {
         Session {
             config,
-            texts: Texts::new(text),
             offer: None,
             phase: Phase::Idle,
             todo: 0,
@@ -142,30 +138,6 @@ impl<'a> Session<'a> {
     /// The offer in hand, from its acceptance to its end.
     pub fn offer(&self) -> Option<&Offer> {
         self.offer.as_ref()
-    }
-
-    /// The package's URL; empty without an offer.
-    pub fn url(&self) -> &str {
-        self.texts.url()
-    }
-
-    /// Base64 of the package's signature, if it has one.
-    pub fn digestsign(&self) -> Option<&str> {
-        self.texts.digestsign()
-    }
-
-    /// Room for a `Location` while a response is read (for [`Response::feed`](crate::http::Response::feed)).
-    pub fn location_buffer(&mut self) -> &mut [u8] {
-        self.texts.spare()
-    }
-
-    /// Makes the redirect whose `Location` has `len` bytes in
-    /// [`location_buffer`](Self::location_buffer) the new [`url`](Self::url).
-    ///
-    /// # Errors
-    /// As [`follow`](crate::http::follow); the old URL then stays.
-    pub fn redirected(&mut self, len: usize) -> Result<(), UrlError> {
-        self.texts.redirect(len)
     }
 
     /// The broker has accepted the connection.
@@ -227,7 +199,7 @@ impl<'a> Session<'a> {
     /// A message has come on a topic of this device (see [`Topic::of_device`]).
     pub fn received(
         &mut self,
-        now: u64,
+        _now: u64,
         topic: Topic,
         payload: &[u8],
         judge: &mut impl Judge,
@@ -237,7 +209,7 @@ impl<'a> Session<'a> {
             return Received::NotOurs;
         }
         match Push::parse(payload) {
-            Ok(Push::Offer(offer)) => self.offered(now, &offer, judge),
+            Ok(Push::Offer(offer)) => self.offered(&offer, judge),
             Ok(Push::Nothing) => {
                 if let Phase::AwaitUrl(_) = self.phase {
                     // The cloud has withdrawn the job.
@@ -253,6 +225,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// A message was lost that may have been an offer, because an update is in hand:
+    /// the cloud is asked again after it.
+    pub fn missed(&mut self) {
+        if self.phase != Phase::Idle || self.trial {
+            self.ask_later = true;
+        }
+    }
+
     /// Refuses an offer; it is reported only if no other update would be taken for the one that failed.
     fn refuse(&mut self, cause: Cause) -> Received {
         if self.phase == Phase::Idle && !self.trial {
@@ -265,7 +245,7 @@ impl<'a> Session<'a> {
         self.offer.as_ref().is_some_and(|o| o.same_package(offer) && o.diff == offer.diff)
     }
 
-    fn offered(&mut self, now: u64, offer: &OfferRef<'_>, judge: &mut impl Judge) -> Received {
+    fn offered(&mut self, offer: &OfferRef<'_>, judge: &mut impl Judge) -> Received {
         let ours = match (offer.module, self.config.module) {
             (None, None) => true,
             (Some(theirs), Some(ours)) => theirs == ours,
@@ -284,7 +264,7 @@ impl<'a> Session<'a> {
         }
         let busy = match self.phase {
             Phase::Idle => false,
-            _ if self.same(offer) => return self.again(now, offer),
+            _ if self.same(offer) => return self.again(offer, judge),
             Phase::AwaitUrl(_) | Phase::BackOff(..) | Phase::Downloading => true,
             Phase::Verifying | Phase::Installing | Phase::Rebooting(_) => {
                 self.ask_later = true;
@@ -300,7 +280,7 @@ impl<'a> Session<'a> {
             Ok(short) => short,
             Err(e) => return self.refuse(Cause::Offer(e)),
         };
-        if let Err(e) = self.texts.store(offer) {
+        if let Err(e) = judge.keep(&offer.url) {
             return self.refuse(Cause::Offer(e));
         }
         self.drop_update();
@@ -320,10 +300,10 @@ impl<'a> Session<'a> {
     }
 
     /// The offer in hand has come again, perhaps with a fresh URL.
-    fn again(&mut self, _now: u64, offer: &OfferRef<'_>) -> Received {
+    fn again(&mut self, offer: &OfferRef<'_>, judge: &mut impl Judge) -> Received {
         let waiting = matches!(self.phase, Phase::AwaitUrl(_) | Phase::BackOff(_, Next::AskUrl));
         if waiting || matches!(self.phase, Phase::BackOff(..)) {
-            if let Err(e) = self.texts.store(offer) {
+            if let Err(e) = judge.keep(&offer.url) {
                 return Received::Refused(Cause::Offer(e));
             }
             if waiting {
@@ -365,7 +345,6 @@ impl<'a> Session<'a> {
     /// Back to idle; offers that were put off are asked for.
     fn end(&mut self) {
         self.drop_update();
-        self.texts.clear();
         if core::mem::take(&mut self.ask_later) {
             self.todo |= todo::GET;
         }

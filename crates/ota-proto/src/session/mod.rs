@@ -8,12 +8,15 @@
 //! The caller's loop:
 //!
 //! ```
-//! use ota_proto::messages::OfferRef;
+//! use ota_proto::json::Str;
+//! use ota_proto::messages::{OfferError, OfferRef};
 //! use ota_proto::session::*;
 //! use ota_proto::topics::Topic;
 //!
 //! /// Says whether this device wants an offer, and how much of the package it has already.
-//! struct Rules;
+//! /// Keeps its URL.
+//! #[derive(Default)]
+//! struct Rules { url: String }
 //! impl Judge for Rules {
 //!     fn judge(&mut self, offer: &OfferRef<'_>) -> Result<u32, Refusal> {
 //!         if offer.diff.is_some() { return Err(Refusal::Diff) }
@@ -21,17 +24,21 @@
 //!         // ... version rule, signature policy, remembered failures ...
 //!         Ok(0)
 //!     }
+//!     fn keep(&mut self, url: &Str<'_>) -> Result<(), OfferError> {
+//!         self.url = url.to_string();
+//!         Ok(())
+//!     }
 //! }
 //!
-//! let mut text = [0; 3072]; // URL, digestsign, target of a redirect
-//! let mut s = Session::new(Config::new("1.0.0"), StartUp::default(), 0x1234_5678, &mut text);
+//! let mut rules = Rules::default();
+//! let mut s = Session::new(Config::new("1.0.0"), StartUp::default(), 0x1234_5678);
 //! let mut sent = Vec::new();
 //!
 //! s.connected(0); // the broker accepted us
 //! let push = br#"{"code":"1000","data":{"size":4,"version":"2.0.0","url":"http://h/f",
 //!     "signMethod":"MD5","sign":"098f6bcd4621d373cade4e832627b4f6"},"id":1}"#;
 //! let topic = Topic::of_device("/ota/device/upgrade/pk/dn", "pk", "dn").unwrap();
-//! s.received(5, topic, push, &mut Rules);
+//! s.received(5, topic, push, &mut rules);
 //! # let mut done = false;
 //! while !done {
 //!     while let Some(action) = s.poll(10) {
@@ -45,12 +52,12 @@
 //!                 if report.wants_ack() { s.acknowledged(10, token) } // when the PUBACK comes
 //!             }
 //!             Action::StartDownload { .. } => {
-//!                 // open s.url(), ask for the range, write, and now and then:
+//!                 // open rules.url, ask for the range, write, and now and then:
 //!                 s.download(20, DownloadEvent::Progress(4));
 //!                 s.download(20, DownloadEvent::Complete);
 //!             }
 //!             Action::AbortDownload => {} // drop the connection
-//!             Action::Verify => s.verified(30, Ok(())), // s.offer(), s.digestsign()
+//!             Action::Verify => s.verified(30, Ok(())), // against s.offer()
 //!             Action::Install => s.installed(40, Ok(())), // request written durably
 //!             Action::Remember { .. } => {} // keep in the failed-offer memory
 //!             Action::Confirm => s.confirmed(50), // trial over
@@ -85,12 +92,12 @@
 mod cause;
 mod machine;
 mod output;
-mod text;
 
 pub use cause::{BootError, Cause, CheckError, DownloadError, Refusal};
 pub use machine::Session;
 
-use crate::messages::{Digest, OfferRef, Step};
+use crate::json::Str;
+use crate::messages::{Digest, OfferError, OfferRef, Step};
 use crate::topics::Topic;
 
 /// Settings of a session.
@@ -142,6 +149,13 @@ pub trait Judge {
     /// remembered failures, kinds of package this build cannot handle. The
     /// session itself has compared the module and the running version.
     fn judge(&mut self, offer: &OfferRef<'_>) -> Result<u32, Refusal>;
+
+    /// Keeps the URL of the offer that was just judged to be wanted, or a fresh
+    /// one of the offer in hand. It is needed until [`Session::offer`] is `None`.
+    ///
+    /// # Errors
+    /// There is no room: nothing changes, and the offer is refused.
+    fn keep(&mut self, url: &Str<'_>) -> Result<(), OfferError>;
 }
 
 /// A message to be published.
@@ -198,7 +212,7 @@ pub enum Action {
         /// To be given back with the PUBACK.
         token: u16,
     },
-    /// Download [`Session::url`] from `offset` on.
+    /// Download the URL kept last from `offset` on.
     StartDownload {
         /// First byte to ask for. May equal the size, if all is stored already: then only
         /// take in what is stored and report [`DownloadEvent::Complete`].
