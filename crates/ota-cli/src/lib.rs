@@ -3,6 +3,7 @@
 
 mod board;
 mod cloud;
+mod demo;
 mod failure;
 mod files;
 mod image;
@@ -41,6 +42,8 @@ enum Command {
     Key(key::Command),
     /// A development cloud that speaks the protocol of Alibaba Cloud IoT OTA
     Cloud(cloud::Args),
+    /// Update a device from version 1 to version 2, all on this machine
+    Demo(demo::Demo),
 }
 
 /// Runs the command line of this process.
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Package(command) => command.run(),
         Command::Key(command) => command.run(),
         Command::Cloud(args) => args.run(),
+        Command::Demo(demo) => demo.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

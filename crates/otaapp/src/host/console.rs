@@ -239,6 +239,9 @@ impl Watch for Console {
                     "*** power cut fired at flash operation {operation} ***"
                 ));
             }
+            Note::PowerOff { operations } => {
+                self.log('D', &format!("{operations} flash operations so far"));
+            }
             Note::FlashFault(why) => self.error(&format!("flash: {why}"), Topic::Flash),
             Note::Network(why) => self.log('W', &format!("network: {why}")),
             Note::Agent(event) => self.agent(event),

@@ -15,7 +15,7 @@ use ota_bootlib::{Config, Decision, Fault, ImageCheck, Partitions, Slot, Strateg
 use ota_flash::sim::CutVariant;
 use ota_flash::{Partition, PartitionId};
 use ota_proto::mqtt;
-use ota_proto::session::Cause;
+use ota_proto::session::{Cause, Received};
 use ota_proto::signon::{Credentials, SignMethod};
 use ota_verify::{Coding, NorReader, Policy, RsaPublicKey, Version, read_descriptor};
 use tokio_rustls::TlsConnector;
@@ -123,6 +123,11 @@ pub enum Note<'a> {
         /// Number of the operation.
         operation: u64,
     },
+    /// The device restarts or ends.
+    PowerOff {
+        /// Flash operations since the start of the process.
+        operations: u64,
+    },
     /// The flash file failed.
     FlashFault(&'a str),
     /// What the system said about a connection that failed.
@@ -177,6 +182,7 @@ pub async fn run(options: &Options, watch: &mut dyn Watch) -> Result<End, Error>
             cut = None;
             continue;
         }
+        watch.note(Note::PowerOff { operations: done });
         match (end?, cut) {
             (None, _) => {}
             (Some(_), Some((asked, _))) => return Err(Error::CutNotFired { asked, done }),
@@ -345,7 +351,7 @@ struct Observed<'a, 'f> {
 impl Observed<'_, '_> {
     fn once(&mut self, event: &Event<'_>) {
         let end = match event {
-            Event::Failed(cause) => {
+            Event::Failed(cause) | Event::Offer(Received::Refused(cause)) => {
                 self.failing = Some((Some(*cause), 0, String::new()));
                 return;
             }

@@ -1,0 +1,381 @@
+//! `ota demo`: the whole path on one machine, and a look at what is left in flash.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use ota_cloud::{Cloud, Config, Event, EventKind, Job, Mode, Server, Upload};
+use ota_flash::sim::CutVariant;
+use ota_verify::build::{self, BuildError, Layout, PackOptions, PrivateKey};
+use ota_verify::{
+    Coding, Digest, ImageKind, Module, Policy, Requirement, RsaPublicKey, Version, read_descriptor,
+    sha256,
+};
+use otaapp::host::{self, Console, End, Identity, Options};
+
+use crate::{Failure, Outcome, read};
+
+const PK: &str = "a1Demo";
+const DN: &str = "dev1";
+const OLD: &str = "app-1.0.0";
+const NEW: &str = "app-2.0.0";
+/// Bytes of the program that is made up when none is given.
+const PROGRAM: usize = 200 << 10;
+const POLL: Duration = Duration::from_millis(25);
+/// The longest that anything may take on this machine.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Starts a development cloud and a device with version 1, pushes version 2,
+/// and checks what is in the device's flash and the cloud's database afterwards.
+#[derive(Debug, clap::Args)]
+pub struct Demo {
+    /// The device: a process over a flash file
+    #[arg(long, value_enum, default_value_t = Board::Host)]
+    board: Board,
+    /// Kind of update
+    #[arg(long, value_enum, default_value_t = Kind::Full)]
+    mode: Kind,
+    /// Program of version 2: any bytes, or an image made with `ota image pack`
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Cut the device's power in flash operation N (a run without it prints how many there are)
+    #[arg(long, value_name = "N")]
+    cut: Option<u64>,
+    /// Damage the firmware in the cloud: the device must refuse it
+    #[arg(long)]
+    corrupt: bool,
+    /// Keep flash file and cloud data in this directory
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Board {
+    /// A process over a flash file
+    Host,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// The whole image
+    Full,
+    /// The difference to version 1
+    Diff,
+    /// The whole image, signed; the device refuses anything unsigned
+    Secure,
+}
+
+impl Demo {
+    pub fn run(&self) -> Outcome {
+        let Board::Host = self.board;
+        let temporary;
+        let dir = match &self.keep {
+            Some(dir) => {
+                fs::create_dir_all(dir).map_err(|e| {
+                    Failure::new(e)
+                        .at(dir.display())
+                        .help("name another directory")
+                })?;
+                dir.as_path()
+            }
+            None => {
+                temporary = tempfile::tempdir()
+                    .map_err(|e| Failure::new(format!("no temporary directory: {e}")))?;
+                temporary.path()
+            }
+        };
+        let cloud = Cloud::start(Config::new(dir.join("cloud")))?;
+        cloud.create_product(PK)?;
+        let device = cloud.add_device(PK, DN)?;
+        let key = match self.mode {
+            Kind::Secure => {
+                cloud.set_secure_upgrade(PK, true)?;
+                let pem = cloud.private_key_pem(PK)?;
+                Some(PrivateKey::from_pem(&pem).map_err(Failure::new)?)
+            }
+            _ => None,
+        };
+        say(&format!(
+            "cloud: devices sign on at {}, files at {}",
+            cloud.mqtt_addr(),
+            cloud.http_addr()
+        ));
+
+        let old = pack(&program(1), OLD, key.as_ref())?;
+        let new = self.new_image(key.as_ref())?;
+        let flash = dir.join("device.flash");
+        host::init(&flash, &old).map_err(device_error)?;
+        say(&format!(
+            "device: {DN} with {OLD}, flash file {}",
+            flash.display()
+        ));
+
+        let identity = Identity {
+            pk: device.pk,
+            dn: device.dn,
+            ds: device.ds,
+            ps: device.ps,
+        };
+        let broker = cloud.mqtt_addr();
+        let mut options = Options::new(&flash, identity, &broker.ip().to_string(), broker.port());
+        options.once = true;
+        options.cut = self.cut.map(|n| (n, CutVariant::Random { seed: n }));
+        if self.mode == Kind::Secure {
+            options.policy = Policy {
+                package_signature: Requirement::Required,
+                image_signature: Requirement::Required,
+                ..Policy::DEFAULT
+            };
+            let pem = cloud.public_key_pem(PK)?;
+            options.keys = vec![RsaPublicKey::from_pem(&pem).map_err(Failure::new)?];
+        }
+        let running = switch_on(options);
+        let result = self.update(&cloud, &running, &old, &new);
+        let job = match result {
+            Ok(job) => job,
+            Err(failure) => {
+                // Whatever went wrong: an image must be there, and whole.
+                let slot = |len| host::read_slot(&flash, &host::ACTIVE, len).map_err(device_error);
+                let state = if slot(old.len())? == old {
+                    format!("unchanged, SHA-256 {}", hex(&old))
+                } else if slot(new.len())? == new {
+                    format!("version 2, SHA-256 {}", hex(&new))
+                } else {
+                    "NEITHER VERSION".into()
+                };
+                say(&format!("active slot: {state}"));
+                return Err(failure);
+            }
+        };
+        drop(cloud);
+        self.check(dir, &flash, &job, &new)
+    }
+
+    /// Version 2 as the device will have it in its slot.
+    fn new_image(&self, key: Option<&PrivateKey>) -> Outcome<Vec<u8>> {
+        let Some(path) = &self.image else {
+            return pack(&program(2), NEW, key);
+        };
+        let bytes = read(path)?;
+        let packed = match pack_options(&bytes, NEW, key) {
+            // An image as it is uploaded: taken as it is, in secure mode with our signature.
+            Err(BuildError::AlreadyPacked) => match key {
+                None => Ok(bytes),
+                Some(key) => build::sign_image(&bytes, key),
+            },
+            other => other,
+        };
+        let packed = packed.map_err(|e| Failure::new(e).at(path.display()))?;
+        if packed.len() > host::MAX_IMAGE as usize {
+            return Err(Failure::new(format!(
+                "packed, the file has {} bytes; the slot takes {}",
+                packed.len(),
+                host::MAX_IMAGE
+            ))
+            .at(path.display())
+            .help("give a smaller file"));
+        }
+        Ok(packed)
+    }
+
+    /// From the device's first report to its last.
+    fn update(&self, cloud: &Server, device: &Device, old: &[u8], new: &[u8]) -> Outcome<Job> {
+        device.wait_for(|| Ok(cloud.device(PK, DN)?.version() == Some(OLD)))?;
+        let version = version_of(new)?;
+        let mode = match self.mode {
+            Kind::Diff => {
+                // The cloud makes the difference, so it must have both.
+                cloud.upload(PK, &Upload::bytes("app-1.bin", old, OLD))?;
+                Mode::Diff
+            }
+            _ => Mode::Full,
+        };
+        let firmware = cloud.upload(PK, &Upload::bytes("app-2.bin", new, &version))?;
+        if self.corrupt {
+            corrupt(cloud.dir())?;
+        }
+        let job = cloud.validate(firmware.id, mode, DN)?;
+        say(&format!(
+            "cloud: {version} uploaded, {} bytes, pushed to {DN}",
+            firmware.size
+        ));
+        let end = device.wait_end();
+        let events = cloud.job_events(job.id)?;
+        let served: Vec<&Event> = events
+            .iter()
+            .filter(|e| e.kind == EventKind::Download)
+            .collect();
+        say(&format!(
+            "cloud: {} download requests answered",
+            served.len()
+        ));
+        match end? {
+            End::Updated(confirmed) if confirmed.as_str() == version => {}
+            End::Updated(other) => {
+                return Err(Failure::new(format!(
+                    "{other} was confirmed, not {version}"
+                )));
+            }
+        }
+        // The cloud has heard of it before the device confirmed.
+        Ok(cloud.job(job.id)?)
+    }
+
+    /// What is left: the slot in the flash file, the row in the database.
+    fn check(&self, dir: &Path, flash: &Path, job: &Job, new: &[u8]) -> Outcome {
+        let slot = host::read_slot(flash, &host::ACTIVE, new.len()).map_err(device_error)?;
+        let (found, wanted) = (hex(&slot), hex(new));
+        say(&format!("active slot SHA-256 {found}"));
+        say(&format!("packed file SHA-256 {wanted}"));
+        if found != wanted {
+            return Err(Failure::new("the active slot differs from the file").at(flash.display()));
+        }
+        let stored = Cloud::open(dir.join("cloud"))?.job(job.id)?;
+        if !stored.succeeded() {
+            let states: Vec<_> = stored.tasks.iter().map(|t| t.state.to_string()).collect();
+            return Err(Failure::new(format!(
+                "the cloud's database says {}, not success",
+                states.join(", ")
+            )));
+        }
+        println!("{} confirmed, cloud: success", stored.version);
+        Ok(())
+    }
+}
+
+/// A device on a thread of its own.
+struct Device {
+    ended: Receiver<Result<End, host::Error>>,
+    since: Instant,
+}
+
+fn switch_on(options: Options) -> Device {
+    let (tx, ended) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        if let Ok(runtime) = runtime {
+            let end = runtime.block_on(host::run(&options, &mut Console::new()));
+            // Nobody waits any more: the demo has failed already.
+            let _ = tx.send(end);
+        }
+    });
+    Device {
+        ended,
+        since: Instant::now(),
+    }
+}
+
+impl Device {
+    /// Its end, if it comes within `time`.
+    fn end_within(&self, time: Duration) -> Outcome<Option<End>> {
+        match self.ended.recv_timeout(time) {
+            Ok(Ok(end)) => Ok(Some(end)),
+            Ok(Err(e)) => Err(device_error(e)),
+            Err(RecvTimeoutError::Timeout) if self.since.elapsed() < LIMIT => Ok(None),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(Failure::new("the device did not get there in time")
+                    .help(format!("see {}", host::Topic::Tools)))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(Failure::new("the device's thread is gone")),
+        }
+    }
+
+    /// Waits until the cloud says so.
+    fn wait_for(&self, mut there: impl FnMut() -> Outcome<bool>) -> Outcome {
+        while !there()? {
+            if self.end_within(POLL)?.is_some() {
+                return Err(Failure::new(
+                    "the device ended before it was offered anything",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_end(&self) -> Outcome<End> {
+        loop {
+            if let Some(end) = self.end_within(POLL)? {
+                return Ok(end);
+            }
+        }
+    }
+}
+
+fn device_error(e: host::Error) -> Failure {
+    Failure::new(&e).help(e.help())
+}
+
+fn say(text: &str) {
+    println!("== {text}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Digest::Sha256(sha256(bytes)).to_string()
+}
+
+/// A program that differs in a few places from one version to the next.
+fn program(version: u32) -> Vec<u8> {
+    let mut state = 0x1234_5678u32;
+    let mut bytes = Vec::with_capacity(PROGRAM);
+    while bytes.len() < PROGRAM {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // Every 16 KiB a word that moves with the version.
+        let moved = if bytes.len() % (16 << 10) < 4 {
+            version
+        } else {
+            0
+        };
+        bytes.extend_from_slice(&(state ^ moved).to_le_bytes());
+    }
+    bytes
+}
+
+fn pack_options(
+    program: &[u8],
+    version: &str,
+    key: Option<&PrivateKey>,
+) -> Result<Vec<u8>, BuildError> {
+    let version = Version::new(version).map_err(BuildError::Version)?;
+    let options = PackOptions {
+        kind: ImageKind::App,
+        layout: Layout::Host,
+        version: Some(&version),
+        module: Module::DEFAULT,
+        key,
+    };
+    Ok(build::pack(program, &options)?.bytes)
+}
+
+fn pack(program: &[u8], version: &str, key: Option<&PrivateKey>) -> Outcome<Vec<u8>> {
+    pack_options(program, version, key).map_err(Failure::new)
+}
+
+/// The version a device will report when it runs this image.
+fn version_of(image: &[u8]) -> Outcome<String> {
+    let descriptor = read_descriptor(&mut &image[..], Coding::Plain).map_err(Failure::new)?;
+    let descriptor = descriptor.ok_or_else(|| {
+        Failure::new("the image has no descriptor, so its version is unknown")
+            .help("pack it with --image-version")
+    })?;
+    Ok(descriptor.version.to_string())
+}
+
+/// Flips a bit in the middle of each firmware file of the cloud.
+fn corrupt(cloud: &Path) -> Outcome {
+    let failed = |e: std::io::Error| Failure::new(e).at(cloud.display());
+    for entry in fs::read_dir(cloud.join("files")).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let mut bytes = fs::read(&path).map_err(failed)?;
+        let middle = bytes.len() / 2;
+        if let Some(byte) = bytes.get_mut(middle) {
+            *byte ^= 1;
+        }
+        fs::write(&path, bytes).map_err(failed)?;
+        say(&format!("cloud: byte {middle} of the firmware damaged"));
+    }
+    Ok(())
+}
