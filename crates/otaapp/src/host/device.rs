@@ -308,12 +308,11 @@ async fn app(
     };
     let control = Control::new();
     let mut agent = Agent::new(settings, parts, &control);
-    let (mut rx, mut tx) = (vec![0; 8192], vec![0; 1024]);
-    let (mut text, mut body) = (vec![0; 8192], vec![0; 4096]);
+    let (mut rx, mut tx) = (vec![0; 16_384], vec![0; 1024]);
+    let mut body = vec![0; 4096];
     let buffers = Buffers {
         rx: &mut rx,
         tx: &mut tx,
-        text: &mut text,
         body: &mut body,
     };
     const _: () = assert!(256 % UNIT == 0);
