@@ -30,6 +30,8 @@ mod board {
     /// An image on trial that does not feed the watchdog for this long has
     /// failed its start. As in the loader AliOS Things shipped.
     const TRIAL_WATCHDOG_MS: u32 = 6000;
+    /// Bytes read or copied at a time; half a sector keeps RAM below 8 KiB.
+    const BUFFER_LEN: usize = 2048;
     /// Longest time between two calls of the hook: a sector erase, or hashing
     /// one buffer, with a lot of room.
     const OWN_WATCHDOG_MS: u32 = 6000;
@@ -100,21 +102,21 @@ mod board {
         let mut watchdog = Watchdog::new(Mmio);
         watchdog.start(OWN_WATCHDOG_MS);
         let flash = RefCell::new(Flash::new(Mmio));
-        let mut sector = [0; 4096];
+        let mut buffer = [0; BUFFER_LEN];
         let Some(mut slots) = open(&flash) else {
             // The table is a constant: this cannot happen.
             watchdog.reset()
         };
         #[cfg(feature = "console")]
         if crate::console::key_pressed() {
-            crate::console::run(&mut slots, None, &mut sector);
+            crate::console::run(&mut slots, None, &mut buffer);
         }
         let decision = start_up(
             &mut slots,
             &mut { CHECK },
             &mut Feed,
             &Config::default(),
-            &mut sector,
+            &mut buffer,
         );
         match decision {
             Decision::Start { trial, .. } => {
@@ -131,7 +133,7 @@ mod board {
             }
             Decision::Recovery { reason } => {
                 #[cfg(feature = "console")]
-                crate::console::run(&mut slots, Some(reason), &mut sector);
+                crate::console::run(&mut slots, Some(reason), &mut buffer);
                 // Without a console there is nothing to do but to try again:
                 // a cable may have brought an image by then.
                 #[cfg(not(feature = "console"))]

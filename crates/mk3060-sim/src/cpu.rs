@@ -66,7 +66,23 @@ impl Cpu for Armv4t {
 
     #[inline]
     fn step(&mut self, bus: &mut impl CpuBus) -> bool {
-        self.0.step(&mut Adapter(bus))
+        let mut adapter = Adapter { bus, half: 0 };
+        let defined = self.0.step(&mut adapter);
+        let pc = self.pc();
+        // `add pc, rX` in Thumb state: the interpreter takes the address of the
+        // next instruction for the program counter, a core that after it.
+        let short = if adapter.half & 0xFF87 == 0x4487 {
+            2
+        } else {
+            0
+        };
+        // Branches other than BX ignore the low bits; the interpreter keeps them.
+        let low = if self.0.thumb_mode() { 1 } else { 3 };
+        if pc & low != 0 || short != 0 {
+            self.0
+                .reg_set(Mode::User, reg::PC, pc.wrapping_add(short) & !low);
+        }
+        defined
     }
 
     fn irq(&mut self) {
@@ -100,34 +116,41 @@ impl Cpu for Armv4t {
     }
 }
 
-struct Adapter<'a, B>(&'a mut B);
+struct Adapter<'a, B> {
+    bus: &'a mut B,
+    /// Thumb instruction that was fetched.
+    half: u16,
+}
 
 impl<B: CpuBus> Memory for Adapter<'_, B> {
     fn r8(&mut self, address: u32) -> u8 {
-        self.0.load(address, 1) as u8
+        self.bus.load(address, 1) as u8
     }
     fn r16(&mut self, address: u32) -> u16 {
-        self.0.load(address, 2) as u16
+        self.bus.load(address, 2) as u16
     }
     #[inline]
     fn r32(&mut self, address: u32) -> u32 {
-        self.0.load(address, 4)
+        self.bus.load(address, 4)
     }
     fn w8(&mut self, address: u32, value: u8) {
-        self.0.store(address, 1, value.into());
+        self.bus.store(address, 1, value.into());
     }
     fn w16(&mut self, address: u32, value: u16) {
-        self.0.store(address, 2, value.into());
+        self.bus.store(address, 2, value.into());
     }
     #[inline]
     fn w32(&mut self, address: u32, value: u32) {
-        self.0.store(address, 4, value);
+        self.bus.store(address, 4, value);
     }
     fn x16(&mut self, address: u32) -> u16 {
-        self.0.fetch16(address)
+        {
+            self.half = self.bus.fetch16(address);
+            self.half
+        }
     }
     #[inline]
     fn x32(&mut self, address: u32) -> u32 {
-        self.0.fetch32(address)
+        self.bus.fetch32(address)
     }
 }

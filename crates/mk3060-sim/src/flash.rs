@@ -130,6 +130,13 @@ impl FlashUnit {
         self.decoded.fill(false);
     }
 
+    /// Puts another chip in, powered.
+    pub fn replace_chip(&mut self, chip: SimFlash) {
+        self.chip = chip;
+        self.chip.power_on();
+        self.decoded.fill(false);
+    }
+
     /// The word at logical `address` as code or constant data.
     #[inline]
     pub fn window_word(&mut self, address: u32, access: Access) -> Result<u32, Fault> {
