@@ -1,5 +1,6 @@
 //! Board builds: each device crate alone, and a probe that shows each one linked.
 
+use crate::images;
 use crate::sh::Cmd;
 use crate::toolchain::Board;
 use anyhow::{Result, bail};
@@ -10,6 +11,10 @@ use clap::Subcommand;
 pub enum Task {
     /// Build each device crate alone for the board, and link a probe that calls every public entry
     Check,
+    /// Build the boot loader and the application, and pack the files one flashes and uploads
+    Build(images::Build),
+    /// Print how large the images are, crate by crate
+    Size,
 }
 
 /// Crates that run on a device.
@@ -27,12 +32,15 @@ const DEVICE: [&str; 7] = [
 pub fn run(task: Task) -> Result<()> {
     match task {
         Task::Check => check(),
+        Task::Build(build) => build.run(),
+        Task::Size => images::size(),
     }
 }
 
 /// Everything about the board that `cargo xtask test` runs.
 pub fn test() -> Result<()> {
-    check()
+    check()?;
+    images::test()
 }
 
 fn check() -> Result<()> {

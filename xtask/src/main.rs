@@ -4,6 +4,7 @@
 //! task does lives in the crate the task is about.
 
 mod board;
+mod images;
 mod sh;
 mod test;
 mod toolchain;
@@ -47,6 +48,8 @@ enum Task {
         #[command(subcommand)]
         task: board::Task,
     },
+    /// Print how large the board's images are, crate by crate
+    Size,
     /// Print speed and memory figures (arguments go to the benchmark)
     #[command(disable_help_flag = true)]
     Bench {
@@ -80,6 +83,7 @@ fn run(args: Args) -> Result<u8> {
         Task::Demo { args } => return program("ota-cli", Some("demo"), args),
         Task::Test { only } => test::run(only)?,
         Task::Board { task } => board::run(task)?,
+        Task::Size => images::size()?,
         Task::Bench { args } => return program("uota-bench", None, args),
         Task::Powercut { args } => return program("powercut", None, args),
     }

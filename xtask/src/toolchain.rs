@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// The board's target triple.
 pub const TARGET: &str = "armv4t-none-eabi";
 
+/// The same core in Thumb state, for programs where size comes first.
+pub const THUMB: &str = "thumbv4t-none-eabi";
+
 /// Debian's packages that make a board toolchain.
 pub const PACKAGES: &[&str] = &[
     "rustc-web",
@@ -72,14 +75,37 @@ impl Board {
 
     /// `cargo SUBCOMMAND ... --target armv4t-none-eabi`, with `core` from source.
     pub fn cargo(&self, subcommand: &str, linker_args: &[String]) -> Cmd {
+        self.cargo_for(TARGET, &self.lld, subcommand, linker_args, &[])
+    }
+
+    /// The same for [`THUMB`]. Calls between Thumb and ARM code need a linker
+    /// that knows a core without BLX; Debian's lld 14 is none, rustup's is one.
+    pub fn cargo_thumb(&self, subcommand: &str, linker_args: &[String]) -> Result<Cmd> {
+        let lld = rust_lld()?;
+        // Small functions only: a copy of a larger one costs more than its call.
+        let flags = ["-Cllvm-args=-inline-threshold=20".to_string()];
+        Ok(self
+            .cargo_for(THUMB, &lld, subcommand, linker_args, &flags)
+            .args(["--config", "profile.board.opt-level=\"z\""]))
+    }
+
+    fn cargo_for(
+        &self,
+        target: &str,
+        lld: &Path,
+        subcommand: &str,
+        linker_args: &[String],
+        more: &[String],
+    ) -> Cmd {
         let mut flags = vec![
             "--cfg=portable_atomic_unsafe_assume_single_core".to_string(),
-            format!("-Clinker={}", self.lld.display()),
+            format!("-Clinker={}", lld.display()),
             "-Clinker-flavor=ld.lld".into(),
             // No path of this machine in an image.
             format!("--remap-path-prefix={}=.", root().display()),
         ];
         flags.extend(linker_args.iter().map(|a| format!("-Clink-arg={a}")));
+        flags.extend_from_slice(more);
         let mut cmd = Cmd::new(&self.cargo)
             // A `cargo run` by rustup hands down its own toolchain.
             .without(&["RUSTUP_TOOLCHAIN", "CARGO", "RUSTFLAGS", "RUSTDOCFLAGS"])
@@ -88,7 +114,7 @@ impl Board {
                 "-Zbuild-std=core",
                 "-Zbuild-std-features=compiler-builtins-mem",
             ])
-            .args(["--target", TARGET])
+            .args(["--target", target])
             .env("RUSTC", &self.rustc)
             .env("CARGO_TARGET_DIR", self.dir())
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
@@ -97,6 +123,21 @@ impl Board {
         }
         cmd
     }
+}
+
+/// The linker that comes with the Rust toolchain this task was built with.
+fn rust_lld() -> Result<PathBuf> {
+    let output = |args: &[&str]| Cmd::new("rustc").args(args).output();
+    let sysroot = output(&["--print", "sysroot"])?;
+    let host = output(&["--print", "host-tuple"])?;
+    let lld = Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(host.trim())
+        .join("bin/rust-lld");
+    if !lld.is_file() {
+        bail!("no rust-lld in the Rust toolchain on PATH (rustup's toolchains have one)");
+    }
+    Ok(lld)
 }
 
 /// rustup's nightly, if it really is one and has the sources.

@@ -411,8 +411,8 @@ impl State {
             .as_flattened()
             .iter()
             .skip(usize::from(cell) * (CELL / 4));
-        for (to, word) in out.chunks_exact_mut(4).zip(words) {
-            to.copy_from_slice(&word.to_le_bytes());
+        for (to, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
+            *to = word.to_le_bytes();
         }
         out
     }
@@ -424,8 +424,8 @@ impl State {
             .as_flattened_mut()
             .iter_mut()
             .skip(usize::from(cell) * (CELL / 4));
-        for (word, from) in words.zip(bytes.chunks_exact(4)) {
-            *word = u32::from_le_bytes([from[0], from[1], from[2], from[3]]);
+        for (word, from) in words.zip(bytes.as_chunks().0) {
+            *word = u32::from_le_bytes(*from);
         }
     }
 

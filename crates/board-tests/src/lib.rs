@@ -1,0 +1,1 @@
+//! Tests of the board's images on the emulated board; see `tests/`.

@@ -1,0 +1,237 @@
+//! The board's images: built, packed, measured, and run on the emulated board.
+
+use crate::sh::{Cmd, root, target_dir};
+use crate::toolchain::{Board, TARGET, THUMB};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Largest loader, plain bytes: what lies between its start and the journal.
+const LOADER_MAX: u64 = 0x6700;
+
+/// Arguments of `board build`.
+#[derive(clap::Args)]
+pub struct Build {
+    /// Version of the application
+    #[arg(long, default_value = "app-1.0.0")]
+    version: String,
+    /// Public key (PEM, DER or AliOS header) the loader demands of images
+    #[arg(long)]
+    key: Vec<PathBuf>,
+    /// Private key (PEM) that signs the image
+    #[arg(long)]
+    sign: Option<PathBuf>,
+    /// Where the files go
+    #[arg(long, short, default_value = "target/images")]
+    out: PathBuf,
+}
+
+/// A program for the board.
+struct Program {
+    package: &'static str,
+    /// Name of a binary or example.
+    name: &'static str,
+    example: bool,
+    /// Linker script in `hal-mk3060/ld`.
+    script: &'static str,
+    thumb: bool,
+}
+
+const BOOT2: Program = Program {
+    package: "boot2",
+    name: "boot2",
+    example: false,
+    script: "loader.x",
+    thumb: true,
+};
+const SELFTEST: Program = Program {
+    package: "hal-mk3060",
+    name: "selftest",
+    example: true,
+    script: "app.x",
+    thumb: false,
+};
+const TINYAPP: Program = Program {
+    package: "boot2",
+    name: "tinyapp",
+    example: true,
+    script: "app.x",
+    thumb: false,
+};
+
+impl Program {
+    /// Builds it; the linked file.
+    fn build(&self, board: &Board, keys: &[PathBuf]) -> Result<PathBuf> {
+        let scripts = root().join("crates/hal-mk3060/ld");
+        let linker = [
+            format!("-T{}", self.script),
+            format!("-L{}", scripts.display()),
+        ];
+        let (cargo, target) = if self.thumb {
+            (board.cargo_thumb("build", &linker)?, THUMB)
+        } else {
+            (board.cargo("build", &linker), TARGET)
+        };
+        let kind = if self.example { "--example" } else { "--bin" };
+        cargo
+            .args(["--profile", "board", "-p", self.package, kind, self.name])
+            .env("UOTA_BOOT_KEYS", std::env::join_paths(keys)?)
+            .run()?;
+        let mut elf = board.dir().join(target).join("board");
+        if self.example {
+            elf.push("examples");
+        }
+        elf.push(self.name);
+        check_instructions(&elf)?;
+        Ok(elf)
+    }
+
+    /// Builds it and writes the plain bytes to `dir`.
+    fn binary(&self, board: &Board, keys: &[PathBuf], dir: &Path) -> Result<PathBuf> {
+        let elf = self.build(board, keys)?;
+        let binary = dir.join(format!("{}.bin", self.name));
+        Cmd::new("arm-none-eabi-objcopy")
+            .args(["-O", "binary"])
+            .arg(&elf)
+            .arg(&binary)
+            .run()?;
+        Ok(binary)
+    }
+}
+
+/// The core has no BLX: a linker that puts one in makes an image that fails.
+fn check_instructions(elf: &Path) -> Result<()> {
+    let code = Cmd::new("arm-none-eabi-objdump")
+        .args(["-d", "--no-show-raw-insn"])
+        .arg(elf)
+        .output()?;
+    let blx = code
+        .lines()
+        .find(|line| line.split_whitespace().nth(1) == Some("blx"));
+    match blx {
+        Some(line) => bail!("{}: ARMv4T has no BLX: {}", elf.display(), line.trim()),
+        None => Ok(()),
+    }
+}
+
+impl Build {
+    /// Builds and packs.
+    pub fn run(self) -> Result<()> {
+        let board = Board::find()?;
+        let out = root().join(&self.out);
+        std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+        let keys = self
+            .key
+            .iter()
+            .map(|key| {
+                key.canonicalize()
+                    .with_context(|| key.display().to_string())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let loader = BOOT2.binary(&board, &keys, &out)?;
+        let len = std::fs::metadata(&loader)?.len();
+        println!("boot2.bin: {len} bytes of {LOADER_MAX}");
+        let app = APP.binary(&board, &[], &out)?;
+        let name = |suffix: &str| out.join(format!("{}@mk3060{suffix}", APP.name));
+        let (image, whole) = (name(".ota.md5.bin"), name(".bin"));
+        let mut pack = ota()
+            .args(["image", "pack", "--force", "--board", "mk3060"])
+            .args(["--image-version", &self.version])
+            .arg("-o")
+            .arg(&image)
+            .arg(&app);
+        if let Some(key) = &self.sign {
+            pack = pack.arg("--sign").arg(key);
+        }
+        pack.run()?;
+        // The same without the trailer, as the original build leaves it too.
+        let bytes = std::fs::read(&image)?;
+        let bare = bytes.len().saturating_sub(28);
+        std::fs::write(name(".ota.bin"), bytes.get(..bare).unwrap_or(&[]))?;
+        ota()
+            .args(["image", "merge", "--force", "--board", "mk3060"])
+            .arg("--boot")
+            .arg(&loader)
+            .arg("--app")
+            .arg(&image)
+            .arg("-o")
+            .arg(&whole)
+            .run()?;
+        println!("app_version: {}", self.version);
+        Ok(())
+    }
+}
+
+/// The application that `board build` packs.
+const APP: Program = TINYAPP;
+
+fn ota() -> Cmd {
+    Cmd::cargo(["run", "--quiet", "-p", "ota-cli", "--"])
+}
+
+/// Builds the images and runs the tests that need them.
+pub fn test() -> Result<()> {
+    let board = Board::find()?;
+    let dir = target_dir().join("test-images");
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    for program in [BOOT2, SELFTEST, TINYAPP] {
+        program.binary(&board, &[], &dir)?;
+    }
+    Cmd::cargo(["test", "-p", "mk3060-sim", "-p", "board-tests"])
+        .args(["--features", "mk3060-sim/images,board-tests/images"])
+        .env("UOTA_BOARD_IMAGES", &dir)
+        .run()
+}
+
+/// Prints the size of each image and what each crate takes of it.
+pub fn size() -> Result<()> {
+    let board = Board::find()?;
+    for program in [BOOT2, APP] {
+        let elf = program.build(&board, &[])?;
+        let sections = Cmd::new("arm-none-eabi-size").arg(&elf).output()?;
+        let total = sections
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split_whitespace().next())
+            .unwrap_or("?");
+        println!("{}: {total} bytes", program.name);
+        for (krate, bytes) in by_crate(&elf)? {
+            println!("  {bytes:>7} {krate}");
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of code and constants by crate, the largest first.
+fn by_crate(elf: &Path) -> Result<Vec<(String, u32)>> {
+    let symbols = Cmd::new("arm-none-eabi-nm")
+        .args(["--demangle", "--print-size"])
+        .arg(elf)
+        .output()?;
+    let mut sizes = BTreeMap::<String, u32>::new();
+    for line in symbols.lines() {
+        let mut words = line.splitn(4, ' ');
+        let (Some(_), Some(size), Some(kind), Some(name)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let Ok(size) = u32::from_str_radix(size, 16) else {
+            continue;
+        };
+        if matches!(kind, "b" | "B") {
+            continue;
+        }
+        // `<krate::Type as other::Trait>::method` belongs to `krate`.
+        let name = name.trim_start_matches(['<', '&']);
+        let krate = name
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()
+            .filter(|_| name.contains("::"))
+            .unwrap_or("runtime");
+        *sizes.entry(krate.to_string()).or_default() += size;
+    }
+    let mut sizes: Vec<_> = sizes.into_iter().collect();
+    sizes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    Ok(sizes)
+}
