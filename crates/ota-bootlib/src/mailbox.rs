@@ -119,7 +119,10 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         if crate::io::is_blank(&b[14..18]) {
             return Ok(None);
         }
-        mailbox.read(32, &mut b[32..])?;
+        let len = mailbox.flash.capacity().min(MAIL_LEN);
+        if let Some(rest) = b.get_mut(32..len) {
+            mailbox.read(32, rest)?;
+        }
         Ok(Mail::parse(&b))
     }
 

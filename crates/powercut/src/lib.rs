@@ -7,9 +7,11 @@
 
 pub mod format;
 pub mod sweep;
+pub mod table;
 pub mod world;
 
 pub use sweep::{Plan, Row, Sweep};
+pub use table::main;
 pub use world::{App, Known, Layout, World, Wrong};
 
 /// Sectors that differ from each other and, with `name`, from another image's.

@@ -68,6 +68,8 @@ pub struct Plan {
     pub every_unit: bool,
     /// All pairs of cuts whose first is at every n-th operation; 0: none.
     pub pairs: u64,
+    /// Cuts at every n-th operation only; 1: at all.
+    pub step: u64,
     /// Random sequences of 3 to 5 cuts.
     pub sequences: u64,
     /// Seed of these.
@@ -163,7 +165,7 @@ impl<const S: usize, const U: usize> Sweep<'_, S, U> {
                 // A device that is at its end before the last cut is not counted.
                 row.sequences += u64::from(fired == cuts.len());
             }
-            if i % PARTS == part {
+            if i % PARTS == part && (i as u64 / PARTS as u64).is_multiple_of(self.plan.step) {
                 let variants = self.variants(steps, i, self.plan.every_unit);
                 row.variants = row.variants.max(variants.len() as u64);
                 for v in variants {

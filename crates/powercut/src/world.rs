@@ -391,7 +391,7 @@ impl<const S: usize, const U: usize> World<S, U> {
             flash: &cell,
             good: &good,
         };
-        let mut buf = vec![0; S];
+        let mut buf = vec![0; S.max(2 * U)];
         let d = start_up(
             &mut parts,
             &mut judge,
@@ -506,7 +506,7 @@ impl<const S: usize, const U: usize> World<S, U> {
         let back = self.bad || self.app != App::Confirms;
         // Cuts may use up the tries of an image that would have confirmed.
         let tired = !past.confirmed && past.cuts >= TRIES;
-        if is_new == back && !(tired && !is_new) {
+        if is_new == back && (is_new || !tired) {
             wrong!("ends with the {} image", if is_new { "new" } else { "old" });
         }
         let Past { starts, cuts, .. } = past;
@@ -537,7 +537,7 @@ impl<const S: usize, const U: usize> World<S, U> {
             flash: cell,
             good: &good,
         };
-        let mut buf = vec![0; S];
+        let mut buf = vec![0; S.max(2 * U)];
         let d = start_up_with_patch(
             &mut parts,
             &mut judge,

@@ -7,6 +7,7 @@ const PLAN: Plan = Plan {
     every_unit: true,
     pairs: 17,
     sequences: 200,
+    step: 1,
     seed: 1,
 };
 

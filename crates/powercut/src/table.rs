@@ -1,0 +1,291 @@
+//! The table that `cargo xtask powercut` prints.
+
+use std::time::Instant;
+
+use ota_bootlib::Strategy;
+
+use crate::{App, Known, Layout, Plan, Row, Sweep, World, image};
+
+/// How much is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Amount {
+    /// Every n-th first cut of a pair on small devices.
+    pub pairs: u64,
+    /// Random sequences, over all rows.
+    pub sequences: u64,
+    /// Every n-th operation of the large device.
+    pub large_step: u64,
+    /// Seed of the random sequences.
+    pub seed: u64,
+}
+
+impl Amount {
+    /// Everything.
+    pub const FULL: Self = Self {
+        pairs: 1,
+        sequences: 100_000,
+        large_step: 1,
+        seed: 1,
+    };
+    /// A part of it, for every day.
+    pub const QUICK: Self = Self {
+        pairs: 11,
+        sequences: 5_000,
+        large_step: 37,
+        seed: 1,
+    };
+}
+
+/// The MK3060: 229 sectors of 4 KiB a slot, program unit 32 bytes.
+pub const MK3060: Layout = Layout {
+    active: 229,
+    update: 229,
+    journal: 2,
+};
+
+/// Runs `world` as one row.
+fn row<const S: usize, const U: usize>(
+    rows: &mut Vec<Row>,
+    geometry: &str,
+    what: &str,
+    world: &World<S, U>,
+    plan: Plan,
+) {
+    let started = Instant::now();
+    let name = format!("{} {what}", world.strategy.name());
+    let row = Sweep { world, plan }.run(&name, geometry);
+    println!("{}", line(&row));
+    if let Some(first) = &row.first {
+        println!("    first: {first}");
+    }
+    eprintln!("    {:.1} s", started.elapsed().as_secs_f32());
+    rows.push(row);
+}
+
+/// A swap, overwrite or switch of whole images on a device of this layout.
+/// `same` is the number of sectors, from the start, in which the images agree.
+pub fn whole<const S: usize, const U: usize>(
+    layout: Layout,
+    strategy: Strategy,
+    app: App,
+    sectors: u32,
+    same: u32,
+) -> World<S, U> {
+    let old = image::<S, U>(layout.active, layout.active * S as u32, 1);
+    let total = sectors * S as u32 - 5;
+    let mut bytes = image::<S, U>(sectors, total, 2).bytes.to_vec();
+    let agree = (same as usize * S).min(bytes.len());
+    bytes[..agree].copy_from_slice(&old.bytes[..agree]);
+    World::new(
+        layout,
+        strategy,
+        old,
+        Known::new::<S, U>(bytes, total, 2),
+        app,
+    )
+}
+
+fn head() -> String {
+    format!(
+        "{:<28} {:<24} {:>6} {:>8} {:>4} {:>9} {:>7} {:>5} {:>7} {:>8} {:>11}",
+        "strategy",
+        "sectors x bytes, unit",
+        "ops",
+        "singles",
+        "var",
+        "pairs",
+        "seq",
+        "wrong",
+        "erases",
+        "hottest",
+        "twice"
+    )
+}
+
+fn line(r: &Row) -> String {
+    format!(
+        "{:<28} {:<24} {:>6} {:>8} {:>4} {:>9} {:>7} {:>5} {:>7} {:>8} {:>11}",
+        r.name,
+        r.geometry,
+        r.ops,
+        r.singles,
+        r.variants,
+        r.pairs,
+        r.sequences,
+        r.wrong,
+        r.erases,
+        format!("{}/{}", r.hottest.0, r.hottest.1),
+        format!("{}/{}", r.twice.0, r.twice.1),
+    )
+}
+
+/// Runs all rows and prints them.
+pub fn run(amount: Amount) -> Vec<Row> {
+    println!("{}", head());
+    let mut rows = Vec::new();
+    small(&mut rows, amount);
+    large(&mut rows, amount);
+    println!(
+        "hottest: slot sector / journal sector, twice: units programmed twice without a cut / \
+         at most with cuts (zeros over an interrupted journal row)"
+    );
+    rows
+}
+
+/// Nine small devices: every operation, every variant, pairs; and the smallest
+/// program units, single cuts only.
+fn small(rows: &mut Vec<Row>, amount: Amount) {
+    let sequences = amount.sequences / 10;
+    let plan = Plan {
+        every_unit: true,
+        pairs: amount.pairs,
+        sequences,
+        step: 1,
+        seed: amount.seed,
+    };
+    let two = Layout {
+        active: 2,
+        update: 3,
+        journal: 16,
+    };
+    let w = whole::<256, 32>(two, Strategy::Swap, App::Confirms, 2, 0);
+    row(rows, "2+3 x 256, 32", "confirmed", &w, plan);
+    let w = whole::<256, 32>(two, Strategy::Swap, App::NeverConfirms, 2, 0);
+    row(rows, "2+3 x 256, 32", "never confirmed", &w, plan);
+    let other = Layout {
+        active: 3,
+        update: 4,
+        journal: 16,
+    };
+    let w = whole::<512, 64>(other, Strategy::Swap, App::AsksBack, 3, 1);
+    row(rows, "3+4 x 512, 64", "taken back", &w, plan);
+    let byte = Layout {
+        active: 1,
+        update: 2,
+        journal: 64,
+    };
+    let w = whole::<64, 8>(byte, Strategy::Swap, App::Confirms, 1, 0);
+    row(rows, "1+2 x 64, 8", "confirmed", &w, plan);
+    let page = Layout {
+        active: 3,
+        update: 5,
+        journal: 120,
+    };
+    let w = whole::<256, 256>(page, Strategy::Swap, App::Confirms, 3, 0);
+    row(rows, "3+5 x 256, 256", "confirmed", &w, plan);
+    let patch = Layout {
+        active: 3,
+        update: 6,
+        journal: 16,
+    };
+    let old = image::<256, 32>(3, 3 * 256, 1);
+    let w = World::<256, 32>::with_patch(
+        patch,
+        Strategy::PatchSwap,
+        512,
+        0,
+        (old.clone(), 700, 200),
+        App::Confirms,
+    );
+    row(rows, "3+6 x 256, 32", "moved", &w, plan);
+    let w = World::<256, 32>::with_patch(
+        patch,
+        Strategy::InPlace,
+        256,
+        6 * 256 - 84,
+        (old, 500, 0),
+        App::Confirms,
+    );
+    row(rows, "3+6 x 256, 32", "confirmed", &w, plan);
+    let w = whole::<128, 16>(
+        Layout {
+            active: 4,
+            update: 3,
+            journal: 30,
+        },
+        Strategy::Overwrite,
+        App::Confirms,
+        3,
+        0,
+    );
+    row(rows, "4+3 x 128, 16", "confirmed", &w, plan);
+    let w = whole::<256, 32>(two, Strategy::Switch, App::NeverConfirms, 2, 0);
+    row(rows, "2+3 x 256, 32", "never confirmed", &w, plan);
+    let w = whole::<256, 32>(two, Strategy::Swap, App::Confirms, 2, 0).spoil();
+    row(rows, "2+3 x 256, 32", "damaged image", &w, plan);
+    for r in &rows[..10] {
+        assert!(r.ops <= 150, "{} has {} operations", r.name, r.ops);
+    }
+    let plan = Plan {
+        pairs: 0,
+        sequences: 0,
+        ..plan
+    };
+    let w = whole::<64, 1>(byte, Strategy::Swap, App::NeverConfirms, 1, 0);
+    row(rows, "1+2 x 64, 1", "never confirmed", &w, plan);
+    let bytes = Layout {
+        active: 2,
+        update: 3,
+        journal: 30,
+    };
+    let w = whole::<128, 4>(bytes, Strategy::Swap, App::Confirms, 2, 0);
+    row(rows, "2+3 x 128, 4", "confirmed", &w, plan);
+}
+
+/// The MK3060's own geometry, every sector different, and a small update.
+fn large(rows: &mut Vec<Row>, amount: Amount) {
+    let plan = Plan {
+        every_unit: false,
+        pairs: 0,
+        sequences: amount.sequences / 100,
+        step: amount.large_step,
+        seed: amount.seed,
+    };
+    let w = whole::<4096, 32>(MK3060, Strategy::Swap, App::Confirms, 228, 218);
+    row(rows, "229+229 x 4096, 32", "10 sectors", &w, plan);
+    let w = whole::<4096, 32>(MK3060, Strategy::Swap, App::Confirms, 228, 0);
+    row(rows, "229+229 x 4096, 32", "all sectors", &w, plan);
+    let w = whole::<4096, 32>(MK3060, Strategy::Swap, App::AsksBack, 228, 0);
+    row(rows, "229+229 x 4096, 32", "all, taken back", &w, plan);
+    let old = image::<4096, 32>(229, 229 * 4096, 1);
+    let w = World::<4096, 32>::with_patch(
+        MK3060,
+        Strategy::PatchSwap,
+        65536,
+        0,
+        (old, 600_000, 2000),
+        App::Confirms,
+    );
+    row(rows, "229+229 x 4096, 32", "moved", &w, plan);
+}
+
+/// The entry for `cargo xtask powercut [--full] [--seed N]`: prints the table
+/// and the figures, and returns whether all of it is right.
+///
+/// # Errors
+/// An unknown argument.
+pub fn main(args: &[String]) -> Result<bool, String> {
+    let mut amount = Amount::QUICK;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--full" => {
+                amount = Amount {
+                    seed: amount.seed,
+                    ..Amount::FULL
+                }
+            }
+            "--seed" => {
+                let seed = args.next().and_then(|s| s.parse().ok());
+                amount.seed = seed.ok_or("--seed takes a number")?;
+            }
+            other => return Err(format!("unknown argument {other} (help: --full, --seed N)")),
+        }
+    }
+    let rows = run(amount);
+    let wrong: u64 = rows.iter().map(|r| r.wrong).sum();
+    let unfired: u64 = rows.iter().map(|r| r.unfired).sum();
+    let sequences: u64 = rows.iter().map(|r| r.sequences).sum();
+    println!("{wrong} wrong, {unfired} planned cuts did not fire, {sequences} random sequences");
+    Ok(rows.iter().all(Row::is_right))
+}
