@@ -8,7 +8,11 @@ const fn table32() -> [u32; 16] {
         let mut c = i as u32;
         let mut k = 0;
         while k < 4 {
-            c = if c & 1 != 0 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 };
+            c = if c & 1 != 0 {
+                (c >> 1) ^ 0xEDB8_8320
+            } else {
+                c >> 1
+            };
             k += 1;
         }
         t[i] = c;

@@ -33,7 +33,10 @@ enum Chunk {
     /// Expect a control byte.
     Control,
     /// `have` of `need` header bytes are in `head`.
-    Header { have: u8, need: u8 },
+    Header {
+        have: u8,
+        need: u8,
+    },
     Lzma,
     Copy,
     End,
@@ -150,13 +153,18 @@ impl Lzma2 {
                         *h = b;
                     }
                     if have + 1 < need {
-                        self.chunk = Chunk::Header { have: have + 1, need };
+                        self.chunk = Chunk::Header {
+                            have: have + 1,
+                            need,
+                        };
                     } else {
                         self.header(need)?;
                     }
                 }
                 Chunk::Copy => {
-                    let (Some(&b), Some(slot)) = (input.get(i), out.get_mut(o)) else { break };
+                    let (Some(&b), Some(slot)) = (input.get(i), out.get_mut(o)) else {
+                        break;
+                    };
                     i += 1;
                     *slot = b;
                     o += 1;
@@ -295,7 +303,11 @@ impl Lzma2 {
         if self.range == 0 {
             if inp.limit - inp.pos < 5 {
                 // A chunk shorter than the coder's start is broken; else wait.
-                return if self.in_left < 5 { Err(XzError::Data) } else { Ok(0) };
+                return if self.in_left < 5 {
+                    Err(XzError::Data)
+                } else {
+                    Ok(0)
+                };
             }
             if inp.next() != 0 {
                 return Err(XzError::Data);
@@ -308,7 +320,9 @@ impl Lzma2 {
         }
         loop {
             while self.match_left != 0 {
-                let Some(slot) = out.get_mut(*o) else { return Ok(inp.pos - start) };
+                let Some(slot) = out.get_mut(*o) else {
+                    return Ok(inp.pos - start);
+                };
                 let b = self.back(dict, self.rep[0]);
                 *slot = b;
                 *o += 1;
@@ -413,7 +427,9 @@ impl Lzma2 {
     #[inline(never)]
     fn bit(&mut self, inp: &mut Input<'_>, index: usize) -> bool {
         self.normalize(inp);
-        let Some(p) = self.probs.get_mut(index) else { return false };
+        let Some(p) = self.probs.get_mut(index) else {
+            return false;
+        };
         let bound = (self.range >> 11) * u32::from(*p);
         if self.code < bound {
             self.range = bound;

@@ -29,6 +29,38 @@ impl<'a> Index<'a> {
         Index { text, sa }
     }
 
+    /// Text positions whose suffixes agree longest with `wanted`, at least `least` bytes:
+    /// up to `most` to each side of where it would be sorted in.
+    pub fn similar(
+        &self,
+        wanted: &[u8],
+        least: usize,
+        most: usize,
+        visit: &mut dyn FnMut(usize, usize),
+    ) {
+        let rank = self.sa.partition_point(|at| {
+            let text = &self.text[*at as usize..];
+            let m = common(text, wanted);
+            match (text.get(m), wanted.get(m)) {
+                (Some(a), Some(b)) => a < b,
+                (None, Some(_)) => true,
+                _ => false,
+            }
+        });
+        let mut side = |ranks: &mut dyn Iterator<Item = usize>| {
+            for i in ranks.take(most) {
+                let at = self.sa[i] as usize;
+                let len = common(&self.text[at..], wanted);
+                if len < least {
+                    break;
+                }
+                visit(at, len);
+            }
+        };
+        side(&mut (0..rank).rev());
+        side(&mut (rank..self.sa.len()));
+    }
+
     /// Longest match of a prefix of `wanted`: (position, length).
     pub fn longest(&self, wanted: &[u8]) -> (usize, usize) {
         if self.sa.is_empty() {
@@ -54,7 +86,11 @@ impl<'a> Index<'a> {
                 (hi, h) = (mid, m);
             }
         }
-        if l >= h { (self.sa[lo] as usize, l) } else { (self.sa[hi] as usize, h) }
+        if l >= h {
+            (self.sa[lo] as usize, l)
+        } else {
+            (self.sa[hi] as usize, h)
+        }
     }
 }
 
@@ -75,7 +111,10 @@ pub(crate) fn approximate(
     let (mut last_scan, mut last_pos, mut last_offset) = (0usize, 0usize, 0isize);
     let same = |new_at: usize, offset: isize| -> bool {
         let at = new_at as isize + offset;
-        at >= 0 && key_old.get(at as usize).is_some_and(|b| *b == searched[new_at])
+        at >= 0
+            && key_old
+                .get(at as usize)
+                .is_some_and(|b| *b == searched[new_at])
     };
     while scan < n {
         let mut old_score = 0usize;
@@ -123,7 +162,9 @@ pub(crate) fn approximate(
                 let overlap = last_scan + len_f - (scan - len_b);
                 let (mut s, mut best, mut keep) = (0isize, 0isize, 0usize);
                 for i in 0..overlap {
-                    s += isize::from(new[last_scan + len_f - overlap + i] == old[last_pos + len_f - overlap + i]);
+                    s += isize::from(
+                        new[last_scan + len_f - overlap + i] == old[last_pos + len_f - overlap + i],
+                    );
                     s -= isize::from(new[scan - len_b + i] == old[pos - len_b + i]);
                     if s > best {
                         best = s;
@@ -134,7 +175,11 @@ pub(crate) fn approximate(
                 len_b -= keep;
             }
             if len_f > 0 {
-                out.push(Match { new: last_scan, old: last_pos, len: len_f });
+                out.push(Match {
+                    new: last_scan,
+                    old: last_pos,
+                    len: len_f,
+                });
             }
             last_scan = scan - len_b;
             last_pos = pos - len_b;

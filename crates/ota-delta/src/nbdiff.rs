@@ -100,7 +100,11 @@ pub(crate) fn number(bytes: &[u8; 8]) -> Option<i32> {
     if low > i32::MAX as u32 || e | f | g | (h & 0x7F) != 0 {
         return None;
     }
-    Some(if h & 0x80 != 0 { -(low as i32) } else { low as i32 })
+    Some(if h & 0x80 != 0 {
+        -(low as i32)
+    } else {
+        low as i32
+    })
 }
 
 impl SectionHeader {
@@ -116,7 +120,9 @@ impl SectionHeader {
             return Err(Error::Magic);
         }
         for (slot, w) in v.iter_mut().zip(&mut words) {
-            *slot = number(w).and_then(|n| u32::try_from(n).ok()).ok_or(Error::Length)?;
+            *slot = number(w)
+                .and_then(|n| u32::try_from(n).ok())
+                .ok_or(Error::Length)?;
         }
         // Only the low 16 bits count; the sign must be clear.
         let crc = match words.next() {
@@ -124,7 +130,13 @@ impl SectionHeader {
             _ => return Err(Error::CrcField),
         };
         let [control_len, diff_len, extra_len, new_len] = v;
-        let header = SectionHeader { control_len, diff_len, extra_len, new_len, crc };
+        let header = SectionHeader {
+            control_len,
+            diff_len,
+            extra_len,
+            new_len,
+            crc,
+        };
         if new_len == 0 || new_len > slice {
             return Err(Error::SliceLength);
         }

@@ -23,6 +23,8 @@ use crate::io::IoError;
 
 /// Output comes in slices of 64 KiB; all coder state starts afresh in each.
 pub const SLICE: u32 = 0x1_0000;
+/// Flag in a slice's length: few literal contexts, in larger tables.
+const WIDE: u32 = 0x80_0000;
 /// [`Target::write_new`] gets whole blocks of this many bytes, aligned to it, but for
 /// the image's last one: a multiple of every flash program unit.
 pub const BLOCK: usize = 1024;

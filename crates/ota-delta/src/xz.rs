@@ -262,14 +262,22 @@ impl XzCore {
                 at += 1;
             }
         }
-        let Some(filter) = self.buf.get(at..body.max(at)).and_then(|f| f.first_chunk::<3>()) else {
+        let Some(filter) = self
+            .buf
+            .get(at..body.max(at))
+            .and_then(|f| f.first_chunk::<3>())
+        else {
             return Err(XzError::Format);
         };
         let [id, size, prop] = *filter;
         if id != 0x21 || size != 1 || prop > 40 {
             return Err(XzError::Options);
         }
-        if self.buf.get(at + 3..body).is_none_or(|pad| pad.iter().any(|b| *b != 0)) {
+        if self
+            .buf
+            .get(at + 3..body)
+            .is_none_or(|pad| pad.iter().any(|b| *b != 0))
+        {
             return Err(XzError::Options);
         }
         // 2^11 and up, in steps of a half: 4, 6, 8, 12, 16 ... KiB.
@@ -287,8 +295,12 @@ impl XzCore {
 
     fn end_block(&mut self) -> Result<(), XzError> {
         let check = if self.check_crc { 4 } else { 0 };
-        let unpadded = self.header_len.checked_add(self.packed).and_then(|v| v.checked_add(check));
-        self.blocks_crc.update(&unpadded.ok_or(XzError::Format)?.to_le_bytes());
+        let unpadded = self
+            .header_len
+            .checked_add(self.packed)
+            .and_then(|v| v.checked_add(check));
+        self.blocks_crc
+            .update(&unpadded.ok_or(XzError::Format)?.to_le_bytes());
         self.blocks_crc.update(&self.produced.to_le_bytes());
         self.blocks += 1;
         let pad = self.packed.wrapping_neg() & 3;
@@ -390,7 +402,12 @@ pub struct XzDecoder<const DICT: usize> {
 impl<const DICT: usize> XzDecoder<DICT> {
     /// Ready for the first byte.
     pub const fn new() -> Self {
-        XzDecoder { core: XzCore::new(), dict: [0; DICT], carry: [0; 64], carried: 0 }
+        XzDecoder {
+            core: XzCore::new(),
+            dict: [0; DICT],
+            carry: [0; 64],
+            carried: 0,
+        }
     }
 
     /// Ready for another stream.
@@ -443,7 +460,11 @@ impl<const DICT: usize> XzDecoder<DICT> {
                 }
             }
             if self.core.done() {
-                return if input.is_empty() && self.carried == 0 { Ok(made) } else { Err(XzError::Trailing) };
+                return if input.is_empty() && self.carried == 0 {
+                    Ok(made)
+                } else {
+                    Err(XzError::Trailing)
+                };
             }
             if made == out.len() || before == (input.len(), made) {
                 return Ok(made);
@@ -456,7 +477,11 @@ impl<const DICT: usize> XzDecoder<DICT> {
     /// # Errors
     /// [`XzError::Truncated`] unless the stream is complete.
     pub fn finish(&self) -> Result<(), XzError> {
-        if self.core.done() { Ok(()) } else { Err(XzError::Truncated) }
+        if self.core.done() {
+            Ok(())
+        } else {
+            Err(XzError::Truncated)
+        }
     }
 }
 

@@ -11,7 +11,9 @@ const VECTOR: &str = "4253444946463430480000000000000044000000000000003c00000000
 5a0000016922de36020021010400000060b0f559010004414c494f5300000000aa84bb8800011905bce8eccb9042990d010000000001595a";
 
 fn unhex(s: &str) -> Vec<u8> {
-    (0..s.len() / 2).map(|i| u8::from_str_radix(&s[2 * i..2 * i + 2], 16).unwrap()).collect()
+    (0..s.len() / 2)
+        .map(|i| u8::from_str_radix(&s[2 * i..2 * i + 2], 16).unwrap())
+        .collect()
 }
 
 /// Applies in place, in pieces of `piece` bytes.
@@ -25,11 +27,21 @@ fn apply(old: &[u8], patch: &[u8], slice: u32, piece: usize) -> Result<Vec<u8>, 
     let mut new = Vec::new();
     for s in infos {
         let done = new.clone();
-        let mut view = Spliced { new: &mut &done[..], old: &mut &old[..], split: s.new_offset };
+        let mut view = Spliced {
+            new: &mut &done[..],
+            old: &mut &old[..],
+            split: s.new_offset,
+        };
         let old_len = old.len().max(done.len()) as u32;
         let mut patch_at = patch;
-        let mut d =
-            SliceDecoder::begin(&mut ws, &mut patch_at, s.section_offset, patch.len() as u32, slice, old_len)?;
+        let mut d = SliceDecoder::begin(
+            &mut ws,
+            &mut patch_at,
+            s.section_offset,
+            patch.len() as u32,
+            slice,
+            old_len,
+        )?;
         let mut out = vec![0; piece];
         loop {
             let n = d.read(&mut patch_at, &mut view, &mut out)?;
@@ -62,11 +74,20 @@ fn trailing_bytes_short_slices_and_truncation_are_refused() {
     let (old, _, patch) = vector();
     let mut more = patch.clone();
     more.push(0);
-    assert_eq!(apply(&old, &more, nbdiff::SLICE, 64), Err(Error::SliceLength));
+    assert_eq!(
+        apply(&old, &more, nbdiff::SLICE, 64),
+        Err(Error::SliceLength)
+    );
     let twice = [&patch[..], &patch[..]].concat();
-    assert_eq!(apply(&old, &twice, nbdiff::SLICE, 64), Err(Error::SliceLength));
+    assert_eq!(
+        apply(&old, &twice, nbdiff::SLICE, 64),
+        Err(Error::SliceLength)
+    );
     for cut in 0..patch.len() {
-        assert!(apply(&old, &patch[..cut], nbdiff::SLICE, 64).is_err(), "cut at {cut}");
+        assert!(
+            apply(&old, &patch[..cut], nbdiff::SLICE, 64).is_err(),
+            "cut at {cut}"
+        );
     }
 }
 

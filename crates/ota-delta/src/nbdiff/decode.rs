@@ -20,7 +20,14 @@ struct StreamState {
 
 impl StreamState {
     const fn new() -> Self {
-        StreamState { core: XzCore::new(), dict: [0; DICT], window: [0; WINDOW], have: 0, next: 0, left: 0 }
+        StreamState {
+            core: XzCore::new(),
+            dict: [0; DICT],
+            window: [0; WINDOW],
+            have: 0,
+            next: 0,
+            left: 0,
+        }
     }
 
     fn begin(&mut self, offset: u32, len: u32) {
@@ -32,7 +39,12 @@ impl StreamState {
 
     /// Fills `out` as far as the stream goes; returns how far.
     #[inline(never)]
-    fn fill(&mut self, patch: &mut dyn ReadAt, out: &mut [u8], which: Stream) -> Result<usize, Error> {
+    fn fill(
+        &mut self,
+        patch: &mut dyn ReadAt,
+        out: &mut [u8],
+        which: Stream,
+    ) -> Result<usize, Error> {
         let mut made = 0;
         loop {
             let have = self.have as usize;
@@ -45,8 +57,10 @@ impl StreamState {
             }
             let shown = self.window.get(..have + add).unwrap_or(&[]);
             let room = out.get_mut(made..).unwrap_or(&mut []);
-            let (used, got) =
-                self.core.decode(&mut self.dict, shown, room).map_err(|e| Error::Xz(which, e))?;
+            let (used, got) = self
+                .core
+                .decode(&mut self.dict, shown, room)
+                .map_err(|e| Error::Xz(which, e))?;
             made += got;
             self.window.copy_within(used..have + add, 0);
             self.have = (have + add - used) as u8;
@@ -56,7 +70,12 @@ impl StreamState {
         }
     }
 
-    fn fill_all(&mut self, patch: &mut dyn ReadAt, out: &mut [u8], which: Stream) -> Result<(), Error> {
+    fn fill_all(
+        &mut self,
+        patch: &mut dyn ReadAt,
+        out: &mut [u8],
+        which: Stream,
+    ) -> Result<(), Error> {
         if self.fill(patch, out, which)? == out.len() {
             Ok(())
         } else if self.core.done() {
@@ -68,7 +87,12 @@ impl StreamState {
     }
 
     /// The stream must now be at its end, footer and all, with nothing behind it.
-    fn finish(&mut self, patch: &mut dyn ReadAt, which: Stream, may_be_absent: bool) -> Result<(), Error> {
+    fn finish(
+        &mut self,
+        patch: &mut dyn ReadAt,
+        which: Stream,
+        may_be_absent: bool,
+    ) -> Result<(), Error> {
         if may_be_absent && self.have == 0 && self.left == 0 && !self.core.done() {
             return Ok(());
         }
@@ -98,7 +122,11 @@ pub struct Workspace {
 impl Workspace {
     /// Usable at once.
     pub const fn new() -> Self {
-        Workspace { control: StreamState::new(), diff: StreamState::new(), extra: StreamState::new() }
+        Workspace {
+            control: StreamState::new(),
+            diff: StreamState::new(),
+            extra: StreamState::new(),
+        }
     }
 }
 
@@ -136,16 +164,27 @@ pub fn scan(
     let (mut at, mut index, mut new_offset) = (0u32, 0u32, 0u32);
     while at < patch_len {
         let header = read_header(patch, at, patch_len, slice)?;
-        let info = SliceInfo { index, section_offset: at, new_offset, header };
+        let info = SliceInfo {
+            index,
+            section_offset: at,
+            new_offset,
+            header,
+        };
         visit(&info)?;
         at += header.section_len().unwrap_or(0);
         if header.new_len < slice && at < patch_len {
             return Err(Error::SliceLength);
         }
-        new_offset = new_offset.checked_add(header.new_len).ok_or(Error::SliceLength)?;
+        new_offset = new_offset
+            .checked_add(header.new_len)
+            .ok_or(Error::SliceLength)?;
         index += 1;
     }
-    if at == 0 { Err(Error::Truncated) } else { Ok(new_offset) }
+    if at == 0 {
+        Err(Error::Truncated)
+    } else {
+        Ok(new_offset)
+    }
 }
 
 fn read_header(
@@ -203,7 +242,17 @@ impl<'w> SliceDecoder<'w> {
         at += header.diff_len;
         ws.extra.begin(at, header.extra_len);
         let old_len = old_len.min(i32::MAX as u32);
-        Ok(SliceDecoder { ws, header, old_len, old_pos: 0, add: 0, copy: 0, seek: 0, made: 0, crc: 0 })
+        Ok(SliceDecoder {
+            ws,
+            header,
+            old_len,
+            old_pos: 0,
+            add: 0,
+            copy: 0,
+            seek: 0,
+            made: 0,
+            crc: 0,
+        })
     }
 
     /// The section's header.
@@ -233,7 +282,8 @@ impl<'w> SliceDecoder<'w> {
                 let mut before = [0; 256];
                 let before = before.get_mut(..n).unwrap_or(&mut []);
                 self.ws.diff.fill_all(patch, piece, Stream::Diff)?;
-                old.read_at(self.old_pos as u32, before).map_err(|_| Error::OldIo)?;
+                old.read_at(self.old_pos as u32, before)
+                    .map_err(|_| Error::OldIo)?;
                 for (p, b) in piece.iter_mut().zip(before) {
                     *p = p.wrapping_add(*b);
                 }
@@ -263,7 +313,9 @@ impl<'w> SliceDecoder<'w> {
         // anywhere, as nothing is read after it.
         self.old_pos = self.old_pos.checked_add(self.seek).ok_or(Error::Control)?;
         let mut bytes = [0; 24];
-        self.ws.control.fill_all(patch, &mut bytes, Stream::Control)?;
+        self.ws
+            .control
+            .fill_all(patch, &mut bytes, Stream::Control)?;
         let mut v = [0i32; 3];
         let (words, _) = bytes.as_chunks::<8>();
         for (slot, w) in v.iter_mut().zip(words) {
@@ -293,6 +345,10 @@ impl<'w> SliceDecoder<'w> {
         self.ws.control.finish(patch, Stream::Control, false)?;
         self.ws.diff.finish(patch, Stream::Diff, true)?;
         self.ws.extra.finish(patch, Stream::Extra, true)?;
-        if self.crc == self.header.crc { Ok(()) } else { Err(Error::Crc) }
+        if self.crc == self.header.crc {
+            Ok(())
+        } else {
+            Err(Error::Crc)
+        }
     }
 }

@@ -18,7 +18,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { slice: super::SLICE, dict: DICT as u32 }
+        Options {
+            slice: super::SLICE,
+            dict: DICT as u32,
+        }
     }
 }
 
@@ -70,7 +73,9 @@ pub fn encode(
     let slice = options.slice as usize;
     let count = new.len().div_ceil(slice);
     let done = std::sync::atomic::AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(count);
+    let threads = std::thread::available_parallelism()
+        .map_or(1, |n| n.get())
+        .min(count);
     // Slices do not depend on each other: every thread takes each `threads`-th one.
     let parts = std::thread::scope(|scope| {
         let work = |first: usize| {
@@ -108,7 +113,12 @@ fn number(v: i64) -> [u8; 8] {
     bytes
 }
 
-fn section(old: &[u8], new: &[u8], start: usize, options: &Options) -> Result<Vec<u8>, EncodeError> {
+fn section(
+    old: &[u8],
+    new: &[u8],
+    start: usize,
+    options: &Options,
+) -> Result<Vec<u8>, EncodeError> {
     let end = new.len().min(start + options.slice as usize);
     let target = &new[start..end];
     let mut view = new[..start].to_vec();
@@ -133,11 +143,19 @@ fn section(old: &[u8], new: &[u8], start: usize, options: &Options) -> Result<Ve
             let next = matches.get(i + 1);
             let after = m.new + m.len;
             let gap_end = next.map_or(target.len(), |n| n.new);
-            triple(m.len, gap_end - after, next.map_or(0, |n| n.old as i64 - (m.old + m.len) as i64));
+            triple(
+                m.len,
+                gap_end - after,
+                next.map_or(0, |n| n.old as i64 - (m.old + m.len) as i64),
+            );
             diff.extend((0..m.len).map(|k| target[m.new + k].wrapping_sub(view[m.old + k])));
             extra.extend_from_slice(&target[after..gap_end]);
         }
-        let streams = [xz(&control, options)?, xz(&diff, options)?, xz(&extra, options)?];
+        let streams = [
+            xz(&control, options)?,
+            xz(&diff, options)?,
+            xz(&extra, options)?,
+        ];
         let mut out = Vec::with_capacity(HEADER_LEN);
         out.extend_from_slice(&MAGIC);
         for s in &streams {
@@ -155,7 +173,13 @@ fn section(old: &[u8], new: &[u8], start: usize, options: &Options) -> Result<Ve
 
 fn xz(data: &[u8], options: &Options) -> Result<Vec<u8>, EncodeError> {
     let mut o = XzOptions::with_preset(9);
-    o.lzma_options = LzmaOptions { dict_size: options.dict, lc: 3, lp: 0, pb: 2, ..LzmaOptions::with_preset(9) };
+    o.lzma_options = LzmaOptions {
+        dict_size: options.dict,
+        lc: 3,
+        lp: 0,
+        pb: 2,
+        ..LzmaOptions::with_preset(9)
+    };
     o.set_check_sum_type(CheckType::Crc32);
     let mut w = XzWriter::new(Vec::new(), o).map_err(EncodeError::Xz)?;
     w.write_all(data).map_err(EncodeError::Xz)?;

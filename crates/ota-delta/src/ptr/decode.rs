@@ -5,12 +5,12 @@ use super::header::{Arch, HEADER_LEN_CODED, Header};
 use super::lines::{Lines, line_crc};
 use super::map::{Map, MapCoder};
 use super::model::{Bits, RangeDecoder};
-use super::{BLOCK, Error, SLICE, Target};
+use super::{BLOCK, Error, SLICE, Target, WIDE};
 use crate::crc::Crc32;
 
 /// Input held back: a step begins only with `RESERVE` bytes, or the segment's end, in
 /// sight, and takes fewer.
-const INPUT: usize = 384;
+const INPUT: usize = 320;
 const RESERVE: usize = 256;
 /// Bytes of a slice's header: length of its data and CRC-32 of its output.
 pub(crate) const SLICE_HEADER: usize = 7;
@@ -69,8 +69,15 @@ impl Through<'_> {
         let mut have = 0;
         while have < want {
             let n = io.old_lines.run(start + have, want - have);
-            let room = io.old.get_mut(have as usize..(have + n) as usize).unwrap_or(&mut []);
-            if self.target.read_old(io.old_lines.stored(start + have), room).is_err() {
+            let room = io
+                .old
+                .get_mut(have as usize..(have + n) as usize)
+                .unwrap_or(&mut []);
+            if self
+                .target
+                .read_old(io.old_lines.stored(start + have), room)
+                .is_err()
+            {
                 io.error = Some(Error::OldIo);
                 io.old_have = 0;
                 return 0;
@@ -87,7 +94,11 @@ impl Through<'_> {
         let io = &mut *self.io;
         let stored = io.new_lines.stored(at);
         if stored >= io.flushed {
-            return io.block.get((stored - io.flushed) as usize).copied().unwrap_or(0);
+            return io
+                .block
+                .get((stored - io.flushed) as usize)
+                .copied()
+                .unwrap_or(0);
         }
         let want = io.new_lines.run(at, NEW_CACHE).min(io.flushed - stored);
         let room = io.new.get_mut(..want as usize).unwrap_or(&mut []);
@@ -131,7 +142,11 @@ impl Through<'_> {
                 return;
             }
             let [hi, lo] = self.io.line.to_be_bytes();
-            let b = if self.io.new_lines.in_line(at) == Some(32) { hi } else { lo };
+            let b = if self.io.new_lines.in_line(at) == Some(32) {
+                hi
+            } else {
+                lo
+            };
             self.emit(b);
         }
     }
@@ -208,7 +223,13 @@ impl Decoder {
     pub const fn new() -> Self {
         Decoder {
             engine: Engine::new(),
-            par: Params { arch: Arch::None, base: 0, old_len: 0, ram: (0, 0), map: Map::new() },
+            par: Params {
+                arch: Arch::None,
+                base: 0,
+                old_len: 0,
+                ram: (0, 0),
+                map: Map::new(),
+            },
             map_coder: MapCoder::new(),
             io: Io {
                 old_lines: Lines { start: 0, count: 0 },
@@ -266,7 +287,11 @@ impl Decoder {
 
     /// Bytes of the new image that have been written.
     pub fn written(&self) -> u32 {
-        if self.stage == Stage::Header { 0 } else { self.io.flushed }
+        if self.stage == Stage::Header {
+            0
+        } else {
+            self.io.flushed
+        }
     }
 
     /// Takes the next bytes of the patch.
@@ -277,7 +302,11 @@ impl Decoder {
         loop {
             let need = self.part_len();
             if self.stage == Stage::Done {
-                return if data.is_empty() { Ok(()) } else { Err(Error::Trailing) };
+                return if data.is_empty() {
+                    Ok(())
+                } else {
+                    Err(Error::Trailing)
+                };
             }
             if self.stage == Stage::Skip {
                 let n = data.len().min(self.left as usize);
@@ -307,7 +336,10 @@ impl Decoder {
                 self.left -= n as u32;
                 self.coded(target)?;
                 // Still in the same part: it wants more input than there is.
-                if matches!(self.stage, Stage::Map | Stage::Slice) && data.is_empty() && self.left != 0 {
+                if matches!(self.stage, Stage::Map | Stage::Slice)
+                    && data.is_empty()
+                    && self.left != 0
+                {
                     return Ok(());
                 }
             } else {
@@ -324,7 +356,11 @@ impl Decoder {
     /// # Errors
     /// [`Error::Truncated`] unless all of the new image has been written.
     pub fn finish(&self) -> Result<(), Error> {
-        if self.stage == Stage::Done { Ok(()) } else { Err(Error::Truncated) }
+        if self.stage == Stage::Done {
+            Ok(())
+        } else {
+            Err(Error::Truncated)
+        }
     }
 
     fn part_len(&self) -> usize {
@@ -332,7 +368,10 @@ impl Decoder {
             Stage::Header if self.have < 8 => 8,
             Stage::Header => {
                 let first = self.input.first_chunk::<8>();
-                first.and_then(|f| Header::len_from(f).ok()).unwrap_or(8).min(HEADER_LEN_CODED)
+                first
+                    .and_then(|f| Header::len_from(f).ok())
+                    .unwrap_or(8)
+                    .min(HEADER_LEN_CODED)
             }
             Stage::MapHeader => MAP_HEADER,
             _ => SLICE_HEADER,
@@ -360,12 +399,13 @@ impl Decoder {
                 self.stage = Stage::Map;
             }
             _ => {
-                self.left = u32::from_le_bytes([a, b, c, 0]);
+                let len = u32::from_le_bytes([a, b, c, 0]);
+                self.left = len & !WIDE;
                 self.want_crc = u32::from_le_bytes([d, e, f, g]);
                 if self.slice < self.first {
                     self.stage = Stage::Skip;
                 } else {
-                    self.begin_slice(target)?;
+                    self.begin_slice(target, len & WIDE != 0)?;
                     self.stage = Stage::Slice;
                 }
             }
@@ -377,8 +417,14 @@ impl Decoder {
     fn begin(&mut self, header: &Header) {
         let (old, new) = header.lines.map_or(((0, 0), (0, 0)), |l| (l.old, l.new));
         let io = &mut self.io;
-        io.old_lines = Lines { start: old.0, count: old.1 };
-        io.new_lines = Lines { start: new.0, count: new.1 };
+        io.old_lines = Lines {
+            start: old.0,
+            count: old.1,
+        };
+        io.new_lines = Lines {
+            start: new.0,
+            count: new.1,
+        };
         io.old_len = io.old_lines.decoded_len(header.old_len);
         io.old_have = 0;
         io.new_have = 0;
@@ -393,11 +439,14 @@ impl Decoder {
     fn next_slice(&mut self) {
         self.slice += 1;
         self.have = 0;
-        let end = self.slice.checked_mul(SLICE).is_none_or(|at| at >= self.header.new_len);
+        let end = self
+            .slice
+            .checked_mul(SLICE)
+            .is_none_or(|at| at >= self.header.new_len);
         self.stage = if end { Stage::Done } else { Stage::SliceHeader };
     }
 
-    fn begin_slice(&mut self, target: &mut dyn Target) -> Result<(), Error> {
+    fn begin_slice(&mut self, target: &mut dyn Target, wide: bool) -> Result<(), Error> {
         let start = self.slice * SLICE;
         let end = (start + SLICE).min(self.header.new_len);
         let io = &mut self.io;
@@ -420,7 +469,8 @@ impl Decoder {
         let old_min = io.old_lines.decoded(gone.min(self.header.old_len));
         // In place, what is cached may have been overwritten since.
         io.old_have = 0;
-        self.engine.begin(io.put, io.new_lines.decoded(end), old_min);
+        self.engine
+            .begin(io.put, io.new_lines.decoded(end), old_min, wide);
         self.started = false;
         Ok(())
     }
@@ -435,7 +485,11 @@ impl Decoder {
                 break;
             }
             let data = self.input.get(..self.have).unwrap_or(&[]);
-            let mut bits = Bits { rc: &mut self.rc, data, pos };
+            let mut bits = Bits {
+                rc: &mut self.rc,
+                data,
+                pos,
+            };
             if !self.started {
                 bits.start();
                 self.started = true;
@@ -449,9 +503,17 @@ impl Decoder {
             } else if self.engine.done() {
                 ended = true;
             } else {
-                let mut env = Through { io: &mut self.io, target };
-                let truth = Truth { op: Op::Literal, new: &[] };
-                self.engine.step(&mut bits, &mut env, &self.par, &truth).map_err(|_| Error::Range)?;
+                let mut env = Through {
+                    io: &mut self.io,
+                    target,
+                };
+                let truth = Truth {
+                    op: Op::Literal,
+                    new: &[],
+                };
+                self.engine
+                    .step(&mut bits, &mut env, &self.par, &truth)
+                    .map_err(|_| Error::Range)?;
                 if let Some(e) = self.io.error.take() {
                     return Err(e);
                 }
@@ -460,7 +522,11 @@ impl Decoder {
             if ended {
                 // All of the segment's bytes must have been of use.
                 if pos < self.have || self.left != 0 {
-                    return Err(if self.stage == Stage::Map { Error::Map } else { Error::SliceHeader });
+                    return Err(if self.stage == Stage::Map {
+                        Error::Map
+                    } else {
+                        Error::SliceHeader
+                    });
                 }
                 return self.end_part(target);
             }
@@ -475,11 +541,18 @@ impl Decoder {
         if self.stage == Stage::Map {
             self.par.map.index();
             let empty = self.header.new_len == 0;
-            self.stage = if empty { Stage::Done } else { Stage::SliceHeader };
+            self.stage = if empty {
+                Stage::Done
+            } else {
+                Stage::SliceHeader
+            };
             return Ok(());
         }
         let end = ((self.slice + 1) * SLICE).min(self.header.new_len);
-        let mut through = Through { io: &mut self.io, target };
+        let mut through = Through {
+            io: &mut self.io,
+            target,
+        };
         through.line_ends(end);
         through.flush();
         if let Some(e) = self.io.error.take() {

@@ -1,6 +1,7 @@
 //! Making ptr patches.
 
 mod detect;
+mod lz;
 mod plan;
 mod range;
 
@@ -8,7 +9,7 @@ use super::engine::{Engine, Env, Op, Params, Truth};
 use super::header::{Arch, HEADER_LEN_CODED, Header, LineCoding};
 use super::lines::Lines;
 use super::map::{Map, MapCoder};
-use super::SLICE;
+use super::{SLICE, WIDE};
 use crate::crc::crc32;
 use crate::matching::{Index, Match, approximate};
 use range::RangeEncoder;
@@ -31,7 +32,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { arch: None, base: None, lag: 1 }
+        Options {
+            arch: None,
+            base: None,
+            lag: 1,
+        }
     }
 }
 
@@ -85,6 +90,8 @@ struct Try {
     normal: bool,
     gain: usize,
     map: usize,
+    /// Matches inside inserted bytes; `None`: literals only.
+    lz: Option<lz::Costs>,
 }
 
 struct Coded {
@@ -94,7 +101,13 @@ struct Coded {
 
 impl Pair<'_> {
     fn params(&self, t: &Try) -> Params {
-        Params { arch: t.arch, base: t.base, old_len: self.old.len() as u32, ram: t.ram, map: Map::new() }
+        Params {
+            arch: t.arch,
+            base: t.base,
+            old_len: self.old.len() as u32,
+            ram: t.ram,
+            map: Map::new(),
+        }
     }
 
     fn matches(&self, t: &Try, raw: &Index<'_>) -> Vec<Match> {
@@ -102,12 +115,21 @@ impl Pair<'_> {
             return plan::merge(approximate(raw, &self.new, &self.new, &self.old, t.gain));
         }
         let par = self.params(t);
-        let (old, new) = (plan::normalise(&self.old, &par), plan::normalise(&self.new, &par));
-        plan::merge(approximate(&Index::new(&old), &new, &self.new, &self.old, t.gain))
+        let (old, new) = (
+            plan::normalise(&self.old, &par),
+            plan::normalise(&self.new, &par),
+        );
+        plan::merge(approximate(
+            &Index::new(&old),
+            &new,
+            &self.new,
+            &self.old,
+            t.gain,
+        ))
     }
 
     /// Map and slices.
-    fn code(&self, t: &Try, ms: &[Match]) -> Vec<u8> {
+    fn code(&self, t: &Try, ms: &[Match], raw: &Index<'_>) -> Vec<u8> {
         let mut par = self.params(t);
         let mut rc = RangeEncoder::new();
         let mut mc = MapCoder::new();
@@ -123,24 +145,58 @@ impl Pair<'_> {
         let mut body = (map.len() as u16).to_le_bytes().to_vec();
         body.extend(map);
 
-        let mut env = Memory { old: &self.old, new: &self.new };
+        let mut env = Memory {
+            old: &self.old,
+            new: &self.new,
+        };
         let mut engine = Box::new(Engine::new());
+        let mut chains = lz::Chains::new(&self.new);
         let new_len = self.new_stored.len() as u32;
         for k in 0..new_len.div_ceil(SLICE) {
-            let b = plan::bounds(k, new_len, self.old_stored_len, self.lag, self.old_lines, self.new_lines);
-            let mut ops = plan::ops(ms, self.old.len(), &b).into_iter();
-            engine.begin(b.start, b.end, b.old_min);
-            let mut rc = RangeEncoder::new();
-            while !engine.done() {
-                let op = if engine.at_op() { ops.next() } else { None };
-                let truth = Truth { op: op.unwrap_or(Op::Literal), new: &self.new };
-                if engine.step(&mut rc, &mut env, &par, &truth).is_err() {
-                    unreachable!("an op was planned out of range");
+            let b = plan::bounds(
+                k,
+                new_len,
+                self.old_stored_len,
+                self.lag,
+                self.old_lines,
+                self.new_lines,
+            );
+            let mut ops = plan::ops(ms, self.old.len(), &b);
+            if let Some(costs) = t.lz {
+                ops = lz::improve(ops, &b, &self.old, &self.new, raw, &mut chains, costs);
+            }
+            // Slices with many literals do better with fewer, larger tables.
+            let literals = ops.iter().filter(|o| **o == Op::Literal).count();
+            let mut data: Option<(bool, Vec<u8>)> = None;
+            for wide in if literals < 4096 {
+                &[false][..]
+            } else {
+                &[false, true]
+            } {
+                let wide = *wide;
+                let mut ops = ops.iter();
+                engine.begin(b.start, b.end, b.old_min, wide);
+                let mut rc = RangeEncoder::new();
+                while !engine.done() {
+                    let op = if engine.at_op() { ops.next() } else { None };
+                    let truth = Truth {
+                        op: op.copied().unwrap_or(Op::Literal),
+                        new: &self.new,
+                    };
+                    if engine.step(&mut rc, &mut env, &par, &truth).is_err() {
+                        unreachable!("an op was planned out of range");
+                    }
+                }
+                let made = rc.finish();
+                if data.as_ref().is_none_or(|(_, d)| made.len() < d.len()) {
+                    data = Some((wide, made));
                 }
             }
-            let data = rc.finish();
-            let stored = &self.new_stored[(k * SLICE) as usize..((k + 1) * SLICE).min(new_len) as usize];
-            body.extend_from_slice(&(data.len() as u32).to_le_bytes()[..3]);
+            let (wide, data) = data.unwrap_or_default();
+            let stored =
+                &self.new_stored[(k * SLICE) as usize..((k + 1) * SLICE).min(new_len) as usize];
+            let len = data.len() as u32 | if wide { WIDE } else { 0 };
+            body.extend_from_slice(&len.to_le_bytes()[..3]);
             body.extend_from_slice(&crc32(stored).to_le_bytes());
             body.extend(data);
         }
@@ -160,14 +216,16 @@ fn best(
     let next = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);
     let best: Mutex<Option<(usize, Coded)>> = Mutex::new(None);
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(tries.len());
+    let threads = std::thread::available_parallelism()
+        .map_or(1, |n| n.get())
+        .min(tries.len());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some(t) = tries.get(i) else { break };
-                    let body = pair.code(t, &pair.matches(t, raw));
+                    let body = pair.code(t, &pair.matches(t, raw), raw);
                     let mut slot = best.lock().unwrap_or_else(|e| e.into_inner());
                     // The first of equals, however the threads were scheduled.
                     let better = slot
@@ -182,7 +240,9 @@ fn best(
             });
         }
     });
-    best.into_inner().unwrap_or_else(|e| e.into_inner()).map(|(_, c)| c)
+    best.into_inner()
+        .unwrap_or_else(|e| e.into_inner())
+        .map(|(_, c)| c)
 }
 
 /// Makes a patch from `old` to `new`; `progress` is told the share done, 0 to 1.
@@ -218,7 +278,15 @@ pub fn encode(
         Some(a) => [a].to_vec(),
         None => [Arch::Thumb, Arch::Arm, Arch::A64, Arch::None].to_vec(),
     };
-    let first = Try { arch: Arch::None, base: none, ram: (0, 0), normal: false, gain: 8, map: 128 };
+    let first = Try {
+        arch: Arch::None,
+        base: none,
+        ram: (0, 0),
+        normal: false,
+        gain: 8,
+        map: 128,
+        lz: None,
+    };
     let copies = pair.matches(&first, &raw);
     let mut tries = Vec::new();
     for arch in archs {
@@ -231,7 +299,12 @@ pub fn encode(
         }
         for base in bases {
             let ram = detect::ram(&pair.old, &pair.new, base, &copies);
-            tries.push(Try { arch, base, ram, ..first });
+            tries.push(Try {
+                arch,
+                base,
+                ram,
+                ..first
+            });
         }
     }
     let found = best(&pair, &raw, &tries, progress, 0.0, 0.3);
@@ -239,10 +312,29 @@ pub fn encode(
     let mut tries = Vec::new();
     for normal in [false, true] {
         for gain in [6, 8, 12, 20, 32] {
-            tries.push(Try { normal, gain, ..how });
+            tries.push(Try {
+                normal,
+                gain,
+                ..how
+            });
         }
     }
-    let Some(coded) = best(&pair, &raw, &tries, progress, 0.3, 1.0) else {
+    let found = best(&pair, &raw, &tries, progress, 0.3, 0.6);
+    let mut how = found.as_ref().map_or(how, |c| c.how);
+    // Where much is new the search for matches takes long: fewer ways then.
+    let much = found.as_ref().map_or(0, |c| c.body.len()) > 48 * 1024;
+    let mut tries = if much { Vec::new() } else { [how].to_vec() };
+    let literals: &[u32] = if much { &[112] } else { &[80, 96, 112, 128] };
+    for literal in literals {
+        for gain in [how.gain, how.gain * 2] {
+            how.lz = Some(lz::Costs {
+                literal: *literal,
+                op: 64,
+            });
+            tries.push(Try { gain, ..how });
+        }
+    }
+    let Some(coded) = best(&pair, &raw, &tries, progress, 0.6, 1.0) else {
         return Err(EncodeError::ImageLength);
     };
     let digest = |data: &[u8]| {

@@ -5,7 +5,7 @@ use super::header::Arch;
 use super::map::{Map, Segment};
 use super::model::Coder;
 use super::predict::{Unit, branch_target, kind};
-use super::state::{Model, hash};
+use super::state::{Byte, Model, hash};
 
 /// Bytes the codec looks at besides the patch. Positions are in the decoded images.
 pub(crate) trait Env {
@@ -72,6 +72,9 @@ pub(crate) struct Walk {
     pub disp: u32,
     reps: [u32; 4],
     dist: u32,
+    after_match: bool,
+    /// Which literal model this slice has.
+    wide: bool,
     block_end: u32,
     /// The last four bytes put, the newest lowest.
     last: u32,
@@ -102,6 +105,8 @@ impl Walk {
             disp: 0,
             reps: [0; 4],
             dist: 0,
+            after_match: false,
+            wide: false,
             block_end: start,
             last: 0,
             prev_op: 0,
@@ -130,13 +135,19 @@ fn bucket(v: u32) -> u32 {
 
 impl Engine {
     pub const fn new() -> Self {
-        Engine { m: Model::ZERO, w: Walk::new(0, 0, 0) }
+        Engine {
+            m: Model::ZERO,
+            w: Walk::new(0, 0, 0),
+        }
     }
 
     /// Starts the slice of new bytes `[start, end)`; old bytes before `old_min` are gone.
-    pub fn begin(&mut self, start: u32, end: u32, old_min: u32) {
+    pub fn begin(&mut self, start: u32, end: u32, old_min: u32, wide: bool) {
         self.m.reset();
-        self.w = Walk::new(start, end, old_min);
+        self.w = Walk {
+            wide,
+            ..Walk::new(start, end, old_min)
+        };
     }
 
     pub fn done(&self) -> bool {
@@ -175,7 +186,11 @@ impl Engine {
             self.block(c, e, par, t);
         } else {
             let u = self.predict(e, par, self.w.p);
-            if u.len == 4 { self.field(c, e, par, t, &u) } else { self.plain(c, e, t, &u) }
+            if u.len == 4 {
+                self.field(c, e, par, t, &u)
+            } else {
+                self.plain(c, e, t, &u)
+            }
         }
         Ok(())
     }
@@ -189,18 +204,34 @@ impl Engine {
     ) -> Result<(), BadRange> {
         let seg = par.map.at_new(self.w.p);
         let prev = self.w.prev_op;
-        let ctx = (prev * 6 + bucket(self.w.literals).min(5)) * 2 + u32::from(seg.is_some());
-        if self.m.op.code(c, ctx as usize, u32::from(t.op == Op::Literal)) == 1 {
-            self.literal(c, e, t);
+        let ctx = (prev * 6 + bucket(self.w.literals).min(5)) * 4
+            + (self.w.p & 1) * 2
+            + u32::from(seg.is_some());
+        if self
+            .m
+            .op
+            .code(c, ctx as usize, u32::from(t.op == Op::Literal))
+            == 1
+        {
+            self.literal(c, e, par, t);
             return Ok(());
         }
         let room = self.w.end - self.w.p;
         let prev = prev as usize;
         self.w.literals = 0;
-        if self.m.flags.code(c, prev, u32::from(matches!(t.op, Op::Match { .. }))) == 1 {
+        if self
+            .m
+            .flags
+            .code(c, prev, u32::from(matches!(t.op, Op::Match { .. })))
+            == 1
+        {
             return self.repeat(c, e, t, room);
         }
-        let (old, len) = if let Op::Copy { old, len } = t.op { (old, len) } else { (0, 1) };
+        let (old, len) = if let Op::Copy { old, len } = t.op {
+            (old, len)
+        } else {
+            (0, 1)
+        };
         let want = old.wrapping_sub(self.w.p);
         let mut mapped = None;
         if let Some(Segment { new, old, len }) = seg {
@@ -237,6 +268,7 @@ impl Engine {
         w.prev_op = 1;
         w.changed = 0;
         w.old_next = old + len;
+        w.after_match = false;
         Ok(())
     }
 
@@ -249,13 +281,22 @@ impl Engine {
             let i = rep.unwrap_or(0) as u32;
             let hi = f.code(c, 12, i >> 1);
             let lo = f.code(c, 13 + hi as usize, i & 1);
-            return self.w.reps.get((hi * 2 + lo) as usize).copied().unwrap_or(0);
+            return self
+                .w
+                .reps
+                .get((hi * 2 + lo) as usize)
+                .copied()
+                .unwrap_or(0);
         }
         let expect = self.w.old_next;
         let delta = old.wrapping_sub(expect) as i32;
         let neg = f.code(c, 15, u32::from(delta < 0));
         let mag = self.m.numbers[1].code(c, delta.unsigned_abs());
-        let old = if neg == 1 { expect.wrapping_sub(mag) } else { expect.wrapping_add(mag) };
+        let old = if neg == 1 {
+            expect.wrapping_sub(mag)
+        } else {
+            expect.wrapping_add(mag)
+        };
         old.wrapping_sub(self.w.p)
     }
 
@@ -266,9 +307,17 @@ impl Engine {
         t: &Truth<'_>,
         room: u32,
     ) -> Result<(), BadRange> {
-        let (dist, len) = if let Op::Match { dist, len } = t.op { (dist, len) } else { (1, 1) };
+        let (dist, len) = if let Op::Match { dist, len } = t.op {
+            (dist, len)
+        } else {
+            (1, 1)
+        };
         let same = self.m.flags.code(c, 17, u32::from(dist == self.w.dist));
-        let dist = if same == 1 { self.w.dist } else { self.m.numbers[2].code(c, dist - 1) + 1 };
+        let dist = if same == 1 {
+            self.w.dist
+        } else {
+            self.m.numbers[2].code(c, dist - 1) + 1
+        };
         let len = self.m.numbers[3].code(c, len - 1) + 1;
         if dist == 0 || dist > self.w.p || len > room {
             return Err(BadRange);
@@ -279,28 +328,74 @@ impl Engine {
         }
         self.w.old_next = self.w.old_next.wrapping_add(len);
         self.w.dist = dist;
+        self.w.after_match = true;
         self.w.prev_op = 2;
         self.w.copy_end = self.w.p;
         Ok(())
     }
 
-    fn literal<C: Coder, E: Env>(&mut self, c: &mut C, e: &mut E, t: &Truth<'_>) {
+    fn literal<C: Coder, E: Env>(&mut self, c: &mut C, e: &mut E, par: &Params, t: &Truth<'_>) {
         let (l, p) = (self.w.last, self.w.p);
         let (pos, odd) = (p & 3, p & 1);
         let o1 = l & 0xFF;
-        // The last whole aligned halfword, and word, as far as known.
-        let half = if odd == 0 { l & 0xFFFF } else { l >> 8 & 0xFFFF };
-        let word = if odd == 0 { l } else { l >> 8 };
-        let ctx = [
-            hash(pos, 9),
-            hash(o1, 1 + odd),
-            hash(l & 0xFFFF, 3 + odd),
-            hash(l & 0xFF_FFFF, 5),
-            hash(half, 6 + pos),
-            hash(word, 16 + odd * 256 + odd * o1),
-            hash(l >> 16 & 0xFFFF, 11 + pos),
-        ];
-        let b = self.m.byte(c, &ctx, |pos, i| pos * 8 + i, pos, 15, t.byte(p));
+        // What would come if the last copy or match went on.
+        let w = &self.w;
+        let expect = if w.after_match {
+            256 | u32::from(e.made(p - w.dist))
+        } else if w.old_next >= w.old_min && w.old_next < par.old_len {
+            256 | u32::from(e.old(w.old_next))
+        } else {
+            0
+        };
+        let run = w.literals.min(3);
+        let how = if self.w.wide {
+            let prev2 = l >> 8 & 0xFF;
+            Byte {
+                ctx: [
+                    pos << 8,
+                    1024 + ((odd << 3 | o1 >> 5) << 8),
+                    hash(if odd == 0 { o1 } else { prev2 }, 40 + odd),
+                    hash(o1, 42 + odd),
+                    0,
+                    0,
+                    0,
+                ],
+                inputs: 4,
+                wide: true,
+                expect,
+                run,
+                set: pos * 8,
+                by_bit: true,
+                limit: 15,
+            }
+        } else {
+            // The last whole aligned halfword, and word, as far as known.
+            let half = if odd == 0 {
+                l & 0xFFFF
+            } else {
+                l >> 8 & 0xFFFF
+            };
+            let word = if odd == 0 { l } else { l >> 8 };
+            Byte {
+                ctx: [
+                    hash(pos, 9),
+                    hash(o1, 1 + odd),
+                    hash(l & 0xFFFF, 3 + odd),
+                    hash(l & 0xFF_FFFF, 5),
+                    hash(half, 6 + pos),
+                    hash(word, 16 + odd * 256 + odd * o1),
+                    hash(l >> 16 & 0xFFFF, 11 + pos),
+                ],
+                inputs: 7,
+                wide: false,
+                expect,
+                run,
+                set: pos * 8,
+                by_bit: true,
+                limit: 15,
+            }
+        };
+        let b = self.m.byte(c, &how, t.byte(p));
         self.put(e, b as u8);
         self.w.literals += 1;
         self.w.prev_op = 0;
@@ -330,7 +425,11 @@ impl Engine {
             }
             n += u.len as usize;
         }
-        let wrong = guess.iter().take(n).zip(start..).any(|(b, p)| t.byte(p) != u32::from(*b));
+        let wrong = guess
+            .iter()
+            .take(n)
+            .zip(start..)
+            .any(|(b, p)| t.byte(p) != u32::from(*b));
         // The sum of the fields' miss rates, in steps of half a power of two.
         let rb = bucket(risk >> 8);
         let risk = (2 * rb + if rb > 1 { risk >> 8 >> (rb - 2) & 1 } else { 0 }).min(31);
@@ -370,14 +469,25 @@ impl Engine {
         }
     }
 
-    fn field<C: Coder, E: Env>(&mut self, c: &mut C, e: &mut E, par: &Params, t: &Truth<'_>, u: &Unit) {
+    fn field<C: Coder, E: Env>(
+        &mut self,
+        c: &mut C,
+        e: &mut E,
+        par: &Params,
+        t: &Truth<'_>,
+        u: &Unit,
+    ) {
         let p = self.w.p;
         let o = p.wrapping_add(self.w.disp);
         let want = (0..4).fold(0, |v, i| v | t.byte(p + i) << (8 * i));
         let run = bucket(self.w.run).min(7);
         let first = u.guess[0];
         let moved = u32::from(first != u.old);
-        let before = if p >= self.w.copy_new + 2 { e.old16(o - 2) } else { 0 };
+        let before = if p >= self.w.copy_new + 2 {
+            e.old16(o - 2)
+        } else {
+            0
+        };
         let k = (u.kind & 15) as usize;
         let hist = u32::from(self.w.kind_hist.get(k).copied().unwrap_or(0));
         let ctx = [
@@ -404,7 +514,9 @@ impl Engine {
         let mut found = None;
         for i in 1..4 {
             let g = u.guess[i];
-            if !u.guess[..i].contains(&g) && self.m.alt.code(c, k << 2 | i, u32::from(want == g)) == 1 {
+            if !u.guess[..i].contains(&g)
+                && self.m.alt.code(c, k << 2 | i, u32::from(want == g)) == 1
+            {
                 found = Some(g);
                 break;
             }
@@ -454,13 +566,20 @@ impl Engine {
     ) -> u32 {
         let p = self.w.p;
         let o = p.wrapping_add(self.w.disp);
-        let (from, to) = (self.w.copy_new.wrapping_add(self.w.disp), self.w.copy_end.wrapping_add(self.w.disp));
+        let (from, to) = (
+            self.w.copy_new.wrapping_add(self.w.disp),
+            self.w.copy_end.wrapping_add(self.w.disp),
+        );
         let pred = u.guess[0] >> (8 * i) & 0xFF;
         let run = bucket(self.w.run).min(7);
         // The aligned old halfword around this byte, and the one before it, if they are
         // inside the copy.
         let at = o & !1;
-        let half = if at >= from && at + 2 <= to { e.old16(at) } else { 0 };
+        let half = if at >= from && at + 2 <= to {
+            e.old16(at)
+        } else {
+            0
+        };
         let before = if at >= from + 2 { e.old16(at - 2) } else { 0 };
         let odd = o & 1;
         let k = u.kind << 2 | i;
@@ -492,7 +611,17 @@ impl Engine {
                 hash(half << 1 | odd, 25),
                 hash(l & 0xFFFF, 26),
             ];
-            let d = self.m.byte(c, &ctx, |k, _| 32 + k, u.kind, 11, t.byte(p).wrapping_sub(pred) & 0xFF);
+            let how = Byte {
+                ctx,
+                inputs: 7,
+                wide: false,
+                expect: 0,
+                run: 0,
+                set: 32 + u.kind,
+                by_bit: false,
+                limit: 11,
+            };
+            let d = self.m.byte(c, &how, t.byte(p).wrapping_sub(pred) & 0xFF);
             if let Some(slot) = self.w.last_diff.get_mut(kd) {
                 *slot = d as u8;
             }

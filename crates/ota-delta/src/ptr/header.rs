@@ -28,7 +28,9 @@ pub enum Arch {
 
 impl Arch {
     fn from_byte(b: u8) -> Option<Self> {
-        [Arch::None, Arch::Thumb, Arch::Arm, Arch::A64].into_iter().find(|a| *a as u8 == b)
+        [Arch::None, Arch::Thumb, Arch::Arm, Arch::A64]
+            .into_iter()
+            .find(|a| *a as u8 == b)
     }
 }
 
@@ -70,13 +72,21 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 fn half(bytes: &[u8], at: usize) -> [u8; 16] {
-    bytes.get(at..).and_then(|b| b.first_chunk::<16>()).copied().unwrap_or_default()
+    bytes
+        .get(at..)
+        .and_then(|b| b.first_chunk::<16>())
+        .copied()
+        .unwrap_or_default()
 }
 
 impl Header {
     /// Bytes of this header.
     pub fn encoded_len(&self) -> usize {
-        if self.lines.is_some() { HEADER_LEN_CODED } else { HEADER_LEN }
+        if self.lines.is_some() {
+            HEADER_LEN_CODED
+        } else {
+            HEADER_LEN
+        }
     }
 
     /// Length of the header that begins with `first` (at least 8 bytes).
@@ -91,7 +101,11 @@ impl Header {
         if version != VERSION || flags & !0x1F != 0 {
             return Err(Error::Unsupported);
         }
-        Ok(if flags & 0x10 != 0 { HEADER_LEN_CODED } else { HEADER_LEN })
+        Ok(if flags & 0x10 != 0 {
+            HEADER_LEN_CODED
+        } else {
+            HEADER_LEN
+        })
     }
 
     /// Reads a header; `bytes` holds exactly its [`len_from`](Self::len_from) bytes or more.
@@ -126,7 +140,10 @@ impl Header {
         };
         // 128 MiB: far beyond any such device, and no sum of two offsets overflows.
         let fits = |(start, lines): (u32, u32), len: u32| {
-            lines.checked_mul(34).and_then(|n| n.checked_add(start)).is_some_and(|end| end <= len)
+            lines
+                .checked_mul(34)
+                .and_then(|n| n.checked_add(start))
+                .is_some_and(|end| end <= len)
         };
         let sane = header.old_len < 1 << 27
             && header.new_len < 1 << 27

@@ -85,10 +85,16 @@ mod tests {
 
     #[test]
     fn positions_agree() {
-        let l = Lines { start: 28, count: 5 };
+        let l = Lines {
+            start: 28,
+            count: 5,
+        };
         for p in 0..300 {
             assert_eq!(l.decoded(l.stored(p)), p);
-            assert_eq!(l.stored(p + l.run(p, 10) - 1), l.stored(p) + l.run(p, 10) - 1);
+            assert_eq!(
+                l.stored(p + l.run(p, 10) - 1),
+                l.stored(p) + l.run(p, 10) - 1
+            );
         }
         for x in 0..300 {
             assert!(l.stored(l.decoded(x)) >= x);

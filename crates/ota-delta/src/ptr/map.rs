@@ -30,7 +30,15 @@ pub(crate) struct Map {
 
 impl Map {
     pub const fn new() -> Self {
-        Map { seg: [Segment { new: 0, old: 0, len: 0 }; SEGMENTS], by_old: [0; SEGMENTS], count: 0 }
+        Map {
+            seg: [Segment {
+                new: 0,
+                old: 0,
+                len: 0,
+            }; SEGMENTS],
+            by_old: [0; SEGMENTS],
+            count: 0,
+        }
     }
 
     pub fn clear(&mut self) {
@@ -139,7 +147,15 @@ pub(crate) struct MapCoder {
 
 impl MapCoder {
     pub const fn new() -> Self {
-        MapCoder { flags: Table::ZERO, gap: Number::ZERO, len: Number::ZERO, delta: Number::ZERO, new_end: 0, old_end: 0, windowed: false }
+        MapCoder {
+            flags: Table::ZERO,
+            gap: Number::ZERO,
+            len: Number::ZERO,
+            delta: Number::ZERO,
+            new_end: 0,
+            old_end: 0,
+            windowed: false,
+        }
     }
 
     pub fn reset(&mut self) {
@@ -163,7 +179,11 @@ impl MapCoder {
         let d = s.old.wrapping_sub(expect) as i32;
         let neg = self.flags.code(c, 1, u32::from(d < 0));
         let mag = self.delta.code(c, d.unsigned_abs());
-        let old = if neg == 1 { expect.wrapping_sub(mag) } else { expect.wrapping_add(mag) };
+        let old = if neg == 1 {
+            expect.wrapping_sub(mag)
+        } else {
+            expect.wrapping_add(mag)
+        };
         let new = self.new_end.wrapping_add(gap);
         self.new_end = new.wrapping_add(len);
         self.old_end = old.wrapping_add(len);

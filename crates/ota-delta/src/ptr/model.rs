@@ -10,13 +10,14 @@ pub(crate) trait Coder {
 
 /// 65536 / (1 + e^-(i/8)), i = 0..=96.
 static SQUASH: [u16; 97] = [
-    32768, 34813, 36843, 38841, 40793, 42687, 44511, 46254, 47911, 49474, 50941, 52310, 53581, 54754, 55834, 56822,
-    57724, 58544, 59287, 59959, 60565, 61109, 61598, 62036, 62428, 62778, 63090, 63368, 63615, 63835, 64030, 64203,
-    64357, 64494, 64614, 64721, 64816, 64900, 64974, 65039, 65097, 65149, 65194, 65234, 65269, 65300, 65328, 65352,
-    65374, 65393, 65410, 65425, 65438, 65449, 65459, 65468, 65476, 65483, 65489, 65495, 65500, 65504, 65508, 65511,
-    65514, 65517, 65519, 65521, 65523, 65524, 65526, 65527, 65528, 65529, 65530, 65530, 65531, 65532, 65532, 65533,
-    65533, 65533, 65534, 65534, 65534, 65534, 65535, 65535, 65535, 65535, 65535, 65535, 65535, 65535, 65535, 65535,
-    65535,
+    32768, 34813, 36843, 38841, 40793, 42687, 44511, 46254, 47911, 49474, 50941, 52310, 53581,
+    54754, 55834, 56822, 57724, 58544, 59287, 59959, 60565, 61109, 61598, 62036, 62428, 62778,
+    63090, 63368, 63615, 63835, 64030, 64203, 64357, 64494, 64614, 64721, 64816, 64900, 64974,
+    65039, 65097, 65149, 65194, 65234, 65269, 65300, 65328, 65352, 65374, 65393, 65410, 65425,
+    65438, 65449, 65459, 65468, 65476, 65483, 65489, 65495, 65500, 65504, 65508, 65511, 65514,
+    65517, 65519, 65521, 65523, 65524, 65526, 65527, 65528, 65529, 65530, 65530, 65531, 65532,
+    65532, 65533, 65533, 65533, 65534, 65534, 65534, 65534, 65535, 65535, 65535, 65535, 65535,
+    65535, 65535, 65535, 65535, 65535, 65535,
 ];
 
 /// Stretched probabilities are 1/256 steps of ln(p / (1 - p)), within +-`LIMIT`.
@@ -93,7 +94,10 @@ pub(crate) struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     /// Unusable until [`reset`](Self::reset): zeros take no room in an image.
-    pub const ZERO: Self = Table { p: [0; N], n: [0; N] };
+    pub const ZERO: Self = Table {
+        p: [0; N],
+        n: [0; N],
+    };
 
     pub fn reset(&mut self, p: u16, n: u8) {
         self.p.fill(p);
@@ -160,7 +164,10 @@ pub(crate) struct Mix {
 impl Mix {
     #[inline]
     pub fn new() -> Self {
-        Mix { st: [0; INPUTS], n: 0 }
+        Mix {
+            st: [0; INPUTS],
+            n: 0,
+        }
     }
     #[inline]
     pub fn add(&mut self, p: u16) {
@@ -179,7 +186,8 @@ impl Mix {
         let bit = c.code(bit, p);
         let err = (bit << 16) as i32 - p as i32;
         for (s, w) in self.st.iter().zip(w.iter_mut()).take(self.n) {
-            *w = (*w + ((s * (err >> 2) + (1 << (shift - 3))) >> (shift - 2))).clamp(-(1 << 19), 1 << 19);
+            *w = (*w + ((s * (err >> 2) + (1 << (shift - 3))) >> (shift - 2)))
+                .clamp(-(1 << 19), 1 << 19);
         }
         bit
     }
@@ -192,7 +200,10 @@ pub(crate) struct Number {
 }
 
 impl Number {
-    pub const ZERO: Self = Number { unary: Table::ZERO, top: Table::ZERO };
+    pub const ZERO: Self = Number {
+        unary: Table::ZERO,
+        top: Table::ZERO,
+    };
 
     pub fn reset(&mut self) {
         self.unary.reset(32768, 0);
@@ -237,7 +248,10 @@ pub(crate) struct Bits<'a> {
 
 impl RangeDecoder {
     pub const fn new() -> Self {
-        RangeDecoder { range: u32::MAX, code: 0 }
+        RangeDecoder {
+            range: u32::MAX,
+            code: 0,
+        }
     }
 }
 

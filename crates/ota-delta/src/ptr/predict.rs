@@ -40,11 +40,31 @@ impl Engine {
         let (nt, sure, other) = par.map.new_of(t);
         let (first, second, k) = match self.m.value(key) {
             Some(v) => (v, nt, kind::BRANCH_KNOWN),
-            None => (nt, other, if sure { kind::BRANCH } else { kind::BRANCH_GUESS }),
+            None => (
+                nt,
+                other,
+                if sure {
+                    kind::BRANCH
+                } else {
+                    kind::BRANCH_GUESS
+                },
+            ),
         };
         let enc = |t| branch_encode(par.arch, old, t, p);
-        let guess = [enc(first), enc(second), enc(first.wrapping_add(self.w.fix[0])), old];
-        Unit { kind: k, len: 4, old, guess, key, class: k << 1 | u32::from(guess[0] != old) }
+        let guess = [
+            enc(first),
+            enc(second),
+            enc(first.wrapping_add(self.w.fix[0])),
+            old,
+        ];
+        Unit {
+            kind: k,
+            len: 4,
+            old,
+            guess,
+            key,
+            class: k << 1 | u32::from(guess[0] != old),
+        }
     }
 
     /// Predicts the unit at `p`.
@@ -66,7 +86,14 @@ impl Engine {
                 let in_image = w.wrapping_sub(par.base) < par.old_len;
                 let in_ram = w.wrapping_sub(par.ram.0) < par.ram.1;
                 let known = self.m.value(w);
-                let mut u = Unit { kind: kind::OTHER, len: 4, old: w, guess: [w; 4], key: w, class: 0 };
+                let mut u = Unit {
+                    kind: kind::OTHER,
+                    len: 4,
+                    old: w,
+                    guess: [w; 4],
+                    key: w,
+                    class: 0,
+                };
                 if in_image {
                     let low = if par.arch == Arch::Thumb { w & 1 } else { 0 };
                     let t = (w - low).wrapping_sub(par.base);
@@ -74,11 +101,23 @@ impl Engine {
                     let enc = |t: u32| t.wrapping_add(par.base) | low;
                     let (first, k) = match known {
                         Some(v) => (v, kind::KNOWN),
-                        None => (enc(nt), if sure { kind::POINTER } else { kind::POINTER_GUESS }),
+                        None => (
+                            enc(nt),
+                            if sure {
+                                kind::POINTER
+                            } else {
+                                kind::POINTER_GUESS
+                            },
+                        ),
                     };
                     u.kind = k;
-                    u.guess = [first, w, enc(if known.is_some() { nt } else { other }), first.wrapping_add(self.w.fix[1])];
-                    u.class = 32 + (k << 4 & 0x30 | u32::from(first != w) << 3 | (w >> 16 & 7)) ;
+                    u.guess = [
+                        first,
+                        w,
+                        enc(if known.is_some() { nt } else { other }),
+                        first.wrapping_add(self.w.fix[1]),
+                    ];
+                    u.class = 32 + (k << 4 & 0x30 | u32::from(first != w) << 3 | (w >> 16 & 7));
                     return u;
                 }
                 if in_ram {
@@ -100,9 +139,15 @@ impl Engine {
             }
         }
         let b = u32::from(e.old(o));
-        Unit { kind: kind::PLAIN, len: 1, old: b, guess: [b; 4], key: 0, class: 0 }
+        Unit {
+            kind: kind::PLAIN,
+            len: 1,
+            old: b,
+            guess: [b; 4],
+            key: 0,
+            class: 0,
+        }
     }
-
 }
 
 /// Target of a Thumb BL, BLX or B.W at offset `at`.
@@ -139,13 +184,16 @@ pub(crate) fn is_branch(arch: Arch, w: u32) -> bool {
 /// BL, BLX or B.W.
 fn is_thumb_branch(w: u32) -> bool {
     let (h1, h2) = (w & 0xFFFF, w >> 16);
-    h1 & 0xF800 == 0xF000 && (h2 & 0xD000 == 0xD000 || h2 & 0xD001 == 0xC000 || h2 & 0xD000 == 0x9000)
+    h1 & 0xF800 == 0xF000
+        && (h2 & 0xD000 == 0xD000 || h2 & 0xD001 == 0xC000 || h2 & 0xD000 == 0x9000)
 }
 
 pub(crate) fn branch_target(arch: Arch, w: u32, at: u32) -> u32 {
     match arch {
         Arch::Thumb => thumb_target(w & 0xFFFF, w >> 16, at),
-        Arch::Arm => at.wrapping_add(8).wrapping_add(((w << 8) as i32 >> 6) as u32),
+        Arch::Arm => at
+            .wrapping_add(8)
+            .wrapping_add(((w << 8) as i32 >> 6) as u32),
         _ => at.wrapping_add(((w << 6) as i32 >> 4) as u32),
     }
 }

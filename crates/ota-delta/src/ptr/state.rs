@@ -1,7 +1,7 @@
 //! All that adapts while a slice is coded. `docs/delta-format.md`, section 5.
 
-use super::model::{Mix, Number, SMALL_NEW, Small, Table, Weights, small_p, small_update};
 use super::model::Coder;
+use super::model::{Mix, Number, SMALL_NEW, Small, Table, Weights, small_p, small_update};
 
 /// Inputs of a hit flag and entries per input.
 pub(crate) const HITS: usize = 6;
@@ -9,6 +9,9 @@ const HIT_SIZE: usize = 256;
 /// Inputs of a byte and entries per input.
 pub(crate) const BYTES: usize = 7;
 const BYTE_SIZE: usize = 1152;
+/// Wide model: 4 x 256 and 16 x 256 entries used directly, then two hashed parts.
+const WIDE_FROM: usize = 5 * 1024;
+const WIDE_SIZE: usize = (BYTE_SIZE * BYTES - WIDE_FROM) / 2;
 /// Remembered values.
 const VALUES: usize = 128;
 /// Contexts of a block flag: three inputs in one table.
@@ -26,13 +29,15 @@ pub(crate) struct Model {
     hit_w: [Weights; 32],
     block: Table<BLOCKS>,
     block_w: [Weights; 4],
-    bytes: [[Small; BYTE_SIZE]; BYTES],
+    bytes: [Small; BYTE_SIZE * BYTES],
+    /// Whether a literal is what a match going on would give.
+    expect: Table<128>,
     /// 32 sets for literals, 16 for differences.
     bytes_w: [Weights; 48],
     /// How often units of a class miss.
     pub class: Table<128>,
     pub alt: Table<64>,
-    pub op: Table<64>,
+    pub op: Table<80>,
     pub flags: Table<32>,
     pub numbers: [Number; 4],
     values: [(u32, u32); VALUES],
@@ -46,7 +51,8 @@ impl Model {
         hit_w: [[0; 8]; 32],
         block: Table::ZERO,
         block_w: [[0; 8]; 4],
-        bytes: [[0; BYTE_SIZE]; BYTES],
+        bytes: [0; BYTE_SIZE * BYTES],
+        expect: Table::ZERO,
         bytes_w: [[0; 8]; 48],
         class: Table::ZERO,
         alt: Table::ZERO,
@@ -61,8 +67,14 @@ impl Model {
     pub fn reset(&mut self) {
         self.hit.iter_mut().for_each(|t| t.reset(32768, 0));
         self.block.reset(32768, 0);
-        self.bytes.iter_mut().for_each(|t| t.fill(SMALL_NEW));
-        for w in self.hit_w.iter_mut().chain(&mut self.block_w).chain(&mut self.bytes_w) {
+        self.bytes.fill(SMALL_NEW);
+        self.expect.reset(32768, 0);
+        for w in self
+            .hit_w
+            .iter_mut()
+            .chain(&mut self.block_w)
+            .chain(&mut self.bytes_w)
+        {
             *w = [W0; 8];
         }
         self.class.reset(2048, 4);
@@ -87,7 +99,10 @@ impl Model {
     }
 
     pub fn shift(&self, address: u32) -> u32 {
-        self.shifts.get((address >> 9 & 63) as usize).copied().unwrap_or(0)
+        self.shifts
+            .get((address >> 9 & 63) as usize)
+            .copied()
+            .unwrap_or(0)
     }
 
     pub fn learn_shift(&mut self, address: u32, shift: u32) {
@@ -103,7 +118,9 @@ impl Model {
         for (table, i) in self.hit.iter().zip(idx) {
             mix.add(table.p(i));
         }
-        let Some(w) = self.hit_w.get_mut(set as usize) else { return 0 };
+        let Some(w) = self.hit_w.get_mut(set as usize) else {
+            return 0;
+        };
         let got = mix.code(c, w, miss, 13);
         for (table, i) in self.hit.iter_mut().zip(idx) {
             table.update(i, got, 60);
@@ -117,7 +134,9 @@ impl Model {
         for cx in ctx {
             mix.add(self.block.p(cx as usize));
         }
-        let Some(w) = self.block_w.get_mut(set as usize) else { return 0 };
+        let Some(w) = self.block_w.get_mut(set as usize) else {
+            return 0;
+        };
         let got = mix.code(c, w, dirty, 13);
         for cx in ctx {
             self.block.update(cx as usize, got, 60);
@@ -125,30 +144,42 @@ impl Model {
         got
     }
 
-    /// Codes a byte, highest bit first. `set` gives the weight set of a bit.
-    pub fn byte<C: Coder>(
-        &mut self,
-        c: &mut C,
-        ctx: &[u32; BYTES],
-        set: fn(u32, u32) -> u32,
-        sel: u32,
-        limit: u16,
-        want: u32,
-    ) -> u32 {
+    /// Codes a byte, highest bit first.
+    pub fn byte<C: Coder>(&mut self, c: &mut C, how: &Byte, want: u32) -> u32 {
         let mut sym = 1u32;
         for i in (0..8).rev() {
             let mut mix = Mix::new();
             let mut idx = [0usize; BYTES];
-            for ((slot, table), cx) in idx.iter_mut().zip(&self.bytes).zip(ctx) {
-                *slot = byte_slot(*cx, sym);
-                mix.add(small_p(table.get(*slot).copied().unwrap_or(0)));
+            let used = how.inputs.min(BYTES);
+            for (k, slot) in idx.iter_mut().take(used).enumerate() {
+                let cx = how.ctx.get(k).copied().unwrap_or(0);
+                *slot = match (how.wide, k) {
+                    (true, 0 | 1) => (cx + sym) as usize,
+                    (true, _) => WIDE_FROM + (k - 2) * WIDE_SIZE + scaled(cx, sym, WIDE_SIZE),
+                    _ => k * BYTE_SIZE + scaled(cx, sym, BYTE_SIZE),
+                };
+                mix.add(small_p(self.bytes.get(*slot).copied().unwrap_or(0)));
             }
-            let Some(w) = self.bytes_w.get_mut(set(sel, 7 - i) as usize) else { break };
+            // While the bits so far are those of the expected byte.
+            let agree = how.expect >> (i + 1) == sym;
+            let ex =
+                (how.run << 5 | u32::from(agree) << 4 | (how.expect >> i & 1) << 3 | i) as usize;
+            let expects = how.expect != 0;
+            if expects {
+                mix.add(self.expect.p(ex));
+            }
+            let set = how.set + if how.by_bit { 7 - i } else { 0 };
+            let Some(w) = self.bytes_w.get_mut(set as usize) else {
+                break;
+            };
             let bit = mix.code(c, w, want >> i & 1, 13);
-            for (slot, table) in idx.iter().zip(&mut self.bytes) {
-                if let Some(v) = table.get_mut(*slot) {
-                    small_update(v, bit, limit);
+            for slot in idx.iter().take(used) {
+                if let Some(v) = self.bytes.get_mut(*slot) {
+                    small_update(v, bit, how.limit);
                 }
+            }
+            if expects {
+                self.expect.update(ex, bit, 60);
             }
             sym = sym << 1 | bit;
         }
@@ -156,11 +187,29 @@ impl Model {
     }
 }
 
+/// How a byte is predicted.
+pub(crate) struct Byte {
+    pub ctx: [u32; BYTES],
+    pub inputs: usize,
+    /// The first two contexts are indexes themselves, two more share the rest.
+    pub wide: bool,
+    /// 256 + the byte that would go on with the last match; 0 if none.
+    pub expect: u32,
+    /// Literals since that match, at most 3.
+    pub run: u32,
+    pub set: u32,
+    pub by_bit: bool,
+    pub limit: u16,
+}
+
 fn value_slot(key: u32) -> usize {
     (hash(key, 77) >> 25) as usize
 }
 
-fn byte_slot(ctx: u32, sym: u32) -> usize {
-    let h = ctx.wrapping_add(sym.wrapping_mul(0x9E35_79B1)).wrapping_mul(0x2545_F491);
-    (((h >> 16) * BYTE_SIZE as u32) >> 16) as usize
+/// A slot of `size` for a context and the bits of the byte so far.
+fn scaled(ctx: u32, sym: u32, size: usize) -> usize {
+    let h = ctx
+        .wrapping_add(sym.wrapping_mul(0x9E35_79B1))
+        .wrapping_mul(0x2545_F491);
+    (((h >> 16) * size as u32) >> 16) as usize
 }

@@ -8,7 +8,9 @@ use std::vec;
 use std::vec::Vec;
 
 fn word(data: &[u8], at: usize) -> u32 {
-    data.get(at..).and_then(|d| d.first_chunk::<4>()).map_or(0, |w| u32::from_le_bytes(*w))
+    data.get(at..)
+        .and_then(|d| d.first_chunk::<4>())
+        .map_or(0, |w| u32::from_le_bytes(*w))
 }
 
 /// The longest run of 34-byte lines whose CRCs are right; none below 16 lines.
@@ -16,7 +18,9 @@ pub(super) fn lines(image: &[u8]) -> Lines {
     let coded = CODED as usize;
     let good = |at: usize| {
         image.get(at..at + coded).is_some_and(|l| {
-            let crc = l[..LINE as usize].iter().fold(0xFFFF, |c, b| line_crc(c, *b));
+            let crc = l[..LINE as usize]
+                .iter()
+                .fold(0xFFFF, |c, b| line_crc(c, *b));
             crc.to_be_bytes() == [l[32], l[33]]
         })
     };
@@ -28,7 +32,10 @@ pub(super) fn lines(image: &[u8]) -> Lines {
                 at += coded;
                 let count = ((at - start) / coded) as u32;
                 if count > best.count {
-                    best = Lines { start: start as u32, count };
+                    best = Lines {
+                        start: start as u32,
+                        count,
+                    };
                 }
             } else {
                 // A bad line breaks the run; hops keep the search of every phase short.
@@ -37,12 +44,19 @@ pub(super) fn lines(image: &[u8]) -> Lines {
             }
         }
     }
-    if best.count < 16 { Lines::default() } else { best }
+    if best.count < 16 {
+        Lines::default()
+    } else {
+        best
+    }
 }
 
 /// The image without its line CRCs.
 pub(super) fn decoded(image: &[u8], lines: Lines) -> Vec<u8> {
-    let (start, end) = (lines.start as usize, (lines.start + CODED * lines.count) as usize);
+    let (start, end) = (
+        lines.start as usize,
+        (lines.start + CODED * lines.count) as usize,
+    );
     let mut out = image[..start].to_vec();
     for line in image[start..end].chunks(CODED as usize) {
         out.extend_from_slice(&line[..LINE as usize]);
@@ -55,28 +69,28 @@ pub(super) fn decoded(image: &[u8], lines: Lines) -> Vec<u8> {
 /// something, best first. Few, perhaps none.
 pub(super) fn bases(image: &[u8], arch: Arch, aligned_at: u32) -> Vec<u32> {
     const MOST: usize = 4000;
-    let mut targets = BTreeSet::new();
+    let mut code = BTreeSet::new();
     let step = if arch == Arch::Thumb { 2 } else { 4 };
     for at in (0..image.len()).step_by(step) {
         let w = word(image, at);
         if is_branch(arch, w) {
             let t = branch_target(arch, w, at as u32);
             if (t as usize) < image.len() {
-                targets.insert(t);
+                code.insert(t);
             }
         }
     }
     // Strings are pointed at too.
+    let mut strings = Vec::new();
     let printable = |b: &u8| (0x20..0x7F).contains(b);
     for at in 1..image.len().saturating_sub(4) {
         if image[at - 1] == 0 && image[at..at + 4].iter().all(printable) {
-            targets.insert(at as u32);
+            strings.push(at as u32);
         }
     }
     let mut words: Vec<u32> = (0..image.len() / 4)
         .map(|i| word(image, 4 * i))
         .filter(|w| *w > 0xFFF && *w < 0xF000_0000)
-        .map(|w| if arch == Arch::Thumb { w & !1 } else { w })
         .collect();
     words.sort_unstable();
     words.dedup();
@@ -84,22 +98,44 @@ pub(super) fn bases(image: &[u8], arch: Arch, aligned_at: u32) -> Vec<u32> {
         let step = v.len().div_ceil(MOST).max(1);
         v.into_iter().step_by(step).collect::<Vec<_>>()
     };
-    let (words, targets) = (thin(words), thin(targets.into_iter().collect()));
     let mut votes = Vec::new();
-    for w in &words {
-        for t in &targets {
-            let b = w.wrapping_sub(*t);
-            if b.wrapping_add(aligned_at) & 0x1F == 0 {
-                votes.push(b);
+    let mut vote = |words: Vec<u32>, targets: Vec<u32>| {
+        let (words, targets) = (thin(words), thin(targets));
+        for w in &words {
+            for t in &targets {
+                let b = w.wrapping_sub(*t);
+                if b.wrapping_add(aligned_at) & 0x1F == 0 {
+                    votes.push(b);
+                }
             }
         }
+    };
+    let code: Vec<u32> = code.into_iter().collect();
+    if arch == Arch::Thumb {
+        // Pointers to Thumb code are odd.
+        vote(
+            words
+                .iter()
+                .filter(|w| *w & 1 != 0)
+                .map(|w| w - 1)
+                .collect(),
+            code,
+        );
+    } else {
+        vote(words.clone(), code);
     }
+    vote(words, strings);
     votes.sort_unstable();
     // Rounder addresses are likelier: a vote counts more with each zero bit.
     let mut ranked: Vec<(usize, u32)> = votes
         .chunk_by(|a, b| a == b)
         .filter(|run| run.len() >= 8)
-        .map(|run| (run.len() * (run[0].wrapping_add(aligned_at).trailing_zeros().min(16) as usize), run[0]))
+        .map(|run| {
+            (
+                run.len() * (run[0].wrapping_add(aligned_at).trailing_zeros().min(16) as usize),
+                run[0],
+            )
+        })
         .collect();
     ranked.sort_unstable_by(|a, b| b.cmp(a));
     ranked.into_iter().take(3).map(|(_, b)| b).collect()
@@ -107,7 +143,12 @@ pub(super) fn bases(image: &[u8], arch: Arch, aligned_at: u32) -> Vec<u32> {
 
 /// The RAM window: addresses outside of the image that changed a little between
 /// aligned words of the two images which correspond.
-pub(super) fn ram(old: &[u8], new: &[u8], base: u32, copies: &[crate::matching::Match]) -> (u32, u32) {
+pub(super) fn ram(
+    old: &[u8],
+    new: &[u8],
+    base: u32,
+    copies: &[crate::matching::Match],
+) -> (u32, u32) {
     let mut moved = Vec::new();
     for m in copies {
         if (m.new ^ m.old) & 3 != 0 {

@@ -1,12 +1,12 @@
 //! From matches to the ops that are coded.
 
 use crate::matching::Match;
+use crate::ptr::SLICE;
 use crate::ptr::engine::{Op, Params};
 use crate::ptr::header::Arch;
 use crate::ptr::lines::Lines;
 use crate::ptr::map::{SEGMENTS, Segment};
 use crate::ptr::predict::is_branch;
-use crate::ptr::SLICE;
 use std::cmp::Reverse;
 use std::vec::Vec;
 
@@ -40,7 +40,8 @@ pub(super) fn merge(ms: Vec<Match>) -> Vec<Match> {
     for m in ms {
         match out.last_mut() {
             Some(l)
-                if l.new.wrapping_sub(l.old) == m.new.wrapping_sub(m.old) && m.new - (l.new + l.len) < 32 =>
+                if l.new.wrapping_sub(l.old) == m.new.wrapping_sub(m.old)
+                    && m.new - (l.new + l.len) < 32 =>
             {
                 l.len = m.new + m.len - l.new;
             }
@@ -56,7 +57,13 @@ pub(super) fn segments(ms: &[Match], most: usize) -> Vec<Segment> {
     long.sort_by_key(|m| Reverse(m.len));
     long.truncate(most.min(SEGMENTS));
     long.sort_by_key(|m| m.new);
-    long.into_iter().map(|m| Segment { new: m.new as u32, old: m.old as u32, len: m.len as u32 }).collect()
+    long.into_iter()
+        .map(|m| Segment {
+            new: m.new as u32,
+            old: m.old as u32,
+            len: m.len as u32,
+        })
+        .collect()
 }
 
 /// What may be read while slice `k` is made: its bounds and the first old byte that is
@@ -67,8 +74,19 @@ pub(super) struct Bounds {
     pub old_min: u32,
 }
 
-pub(super) fn bounds(k: u32, new_len: u32, old_len: u32, lag: u8, old: Lines, new: Lines) -> Bounds {
-    let gone = if lag == 0 { 0 } else { k.saturating_sub(u32::from(lag)) * SLICE };
+pub(super) fn bounds(
+    k: u32,
+    new_len: u32,
+    old_len: u32,
+    lag: u8,
+    old: Lines,
+    new: Lines,
+) -> Bounds {
+    let gone = if lag == 0 {
+        0
+    } else {
+        k.saturating_sub(u32::from(lag)) * SLICE
+    };
     Bounds {
         start: new.decoded(k * SLICE),
         end: new.decoded(((k + 1) * SLICE).min(new_len)),
@@ -85,14 +103,22 @@ pub(super) fn ops(ms: &[Match], old_len: usize, b: &Bounds) -> Vec<Op> {
         if m.new >= end {
             break;
         }
-        let skip = p.saturating_sub(m.new).max(old_min.saturating_sub(m.old)).min(m.len);
+        let skip = p
+            .saturating_sub(m.new)
+            .max(old_min.saturating_sub(m.old))
+            .min(m.len);
         let (new, old) = (m.new + skip, m.old + skip);
-        let len = (m.len - skip).min(end.saturating_sub(new)).min(old_len.saturating_sub(old));
+        let len = (m.len - skip)
+            .min(end.saturating_sub(new))
+            .min(old_len.saturating_sub(old));
         if len == 0 {
             continue;
         }
         out.extend(std::iter::repeat_n(Op::Literal, new - p));
-        out.push(Op::Copy { old: old as u32, len: len as u32 });
+        out.push(Op::Copy {
+            old: old as u32,
+            len: len as u32,
+        });
         p = new + len;
     }
     out.extend(std::iter::repeat_n(Op::Literal, end - p));

@@ -12,7 +12,11 @@ pub(crate) struct RangeEncoder {
 
 impl RangeEncoder {
     pub fn new() -> Self {
-        RangeEncoder { low: 0, range: u32::MAX, out: Vec::new() }
+        RangeEncoder {
+            low: 0,
+            range: u32::MAX,
+            out: Vec::new(),
+        }
     }
     fn carry(&mut self) {
         if self.low >> 32 != 0 {
@@ -29,7 +33,11 @@ impl RangeEncoder {
     pub fn finish(mut self) -> Vec<u8> {
         let top = self.low + u64::from(self.range) - 1;
         for keep in 0..=4u32 {
-            let mask = if keep == 4 { 0 } else { (1u64 << (32 - 8 * keep)) - 1 };
+            let mask = if keep == 4 {
+                0
+            } else {
+                (1u64 << (32 - 8 * keep)) - 1
+            };
             let v = top & !mask;
             if v >= self.low {
                 self.low = v;
@@ -65,4 +73,3 @@ impl Coder for RangeEncoder {
         bit
     }
 }
-
