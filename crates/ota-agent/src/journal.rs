@@ -160,8 +160,11 @@ impl<P: NorFlash, H: Hooks> BootRequest for BootJournal<P, H> {
         let cause = failure(failed);
         // The loader leaves the digest of the offer; remembering it is not its work.
         let offer = self.journal.state().offer();
+        // A loader that cannot install this will not learn it: without a note the
+        // device would fetch the package and restart for ever.
+        let unable = matches!(cause, Cause::Boot(BootError::Unable, _));
         if failed.phase != Phase::Idle
-            && cause.permanent()
+            && (unable || cause.permanent())
             && offer != [0; 16]
             && !self.journal.is_offer_barred(&offer)
         {
