@@ -5,6 +5,8 @@
 
 pub mod command;
 pub mod line;
+pub mod link;
+pub mod net;
 pub mod saved;
 pub mod slip;
 pub mod store;

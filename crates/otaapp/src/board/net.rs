@@ -1,0 +1,519 @@
+//! TCP over a [`Link`], as the agent wants it.
+
+use super::link::{FRAME, Link, MTU, address};
+use core::cell::{Cell, RefCell};
+use core::future::poll_fn;
+use core::task::Poll;
+use embedded_io_async::{ErrorType, Read, Write};
+use ota_agent::{Connect, ConnectFailure, Security};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+#[cfg(feature = "vendor-link")]
+use smoltcp::socket::dhcpv4;
+use smoltcp::socket::{dns, tcp};
+use smoltcp::time::{Duration, Instant};
+#[cfg(feature = "vendor-link")]
+use smoltcp::wire::EthernetAddress;
+use smoltcp::wire::{DnsQueryType, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+
+/// Connections at a time: broker and download.
+const CONNECTIONS: usize = 2;
+/// Receive buffer of a connection, and so what the other side may have on its way.
+pub const RECEIVE: usize = 4096;
+/// Send buffer of a connection.
+pub const SEND: usize = 1024;
+/// A connection that gets no answer for so long is broken.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Local ports run through this range.
+const PORTS: core::ops::RangeInclusive<u16> = 49152..=65535;
+
+/// Memory of a [`Net`].
+pub struct Memory<'a> {
+    sockets: [SocketStorage<'a>; CONNECTIONS + 2],
+    receive: [[u8; RECEIVE]; CONNECTIONS],
+    send: [[u8; SEND]; CONNECTIONS],
+    query: [Option<dns::DnsQuery>; 1],
+}
+
+impl Memory<'_> {
+    /// Nothing in it.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            sockets: [const { SocketStorage::EMPTY }; CONNECTIONS + 2],
+            receive: [[0; RECEIVE]; CONNECTIONS],
+            send: [[0; SEND]; CONNECTIONS],
+            query: [None],
+        }
+    }
+}
+
+impl Default for Memory<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Frames of a link for the stack, one at a time.
+struct Frames<L> {
+    link: L,
+    incoming: [u8; FRAME],
+    outgoing: [u8; FRAME],
+}
+
+struct Incoming<'f>(&'f [u8]);
+
+impl phy::RxToken for Incoming<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0)
+    }
+}
+
+struct Outgoing<'f, L> {
+    link: &'f mut L,
+    room: &'f mut [u8; FRAME],
+}
+
+impl<L: Link> phy::TxToken for Outgoing<'_, L> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        // The stack keeps to the MTU it was told.
+        let frame = self.room.get_mut(..len).unwrap_or_default();
+        let result = f(frame);
+        self.link.send(frame);
+        result
+    }
+}
+
+impl<L: Link> Device for Frames<L> {
+    type RxToken<'t>
+        = Incoming<'t>
+    where
+        L: 't;
+    type TxToken<'t>
+        = Outgoing<'t, L>
+    where
+        L: 't;
+
+    fn receive(&mut self, _: Instant) -> Option<(Incoming<'_>, Outgoing<'_, L>)> {
+        let len = self.link.receive(&mut self.incoming)?;
+        let incoming = Incoming(self.incoming.get(..len)?);
+        let outgoing = Outgoing {
+            link: &mut self.link,
+            room: &mut self.outgoing,
+        };
+        Some((incoming, outgoing))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_, L>> {
+        Some(Outgoing {
+            link: &mut self.link,
+            room: &mut self.outgoing,
+        })
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        (capabilities.medium, capabilities.max_transmission_unit) =
+            match self.link.hardware_address() {
+                #[cfg(feature = "vendor-link")]
+                Some(_) => (Medium::Ethernet, FRAME),
+                _ => (Medium::Ip, MTU),
+            };
+        capabilities
+    }
+}
+
+struct Stack<'a, L> {
+    frames: Frames<L>,
+    interface: Interface,
+    sockets: SocketSet<'a>,
+    connections: [SocketHandle; CONNECTIONS],
+    names: SocketHandle,
+    #[cfg(feature = "vendor-link")]
+    dhcp: Option<SocketHandle>,
+    port: u16,
+}
+
+impl<'a, L: Link> Stack<'a, L> {
+    fn connection(&mut self, slot: usize) -> &mut tcp::Socket<'a> {
+        // Slots are 0 and 1.
+        let [first, second] = self.connections;
+        let handle = if slot == 0 { first } else { second };
+        self.sockets.get_mut(handle)
+    }
+
+    fn address(&mut self, address: Option<(Ipv4Cidr, Option<Ipv4Address>)>) {
+        self.interface.update_ip_addrs(|all| {
+            all.clear();
+            if let Some((cidr, _)) = address {
+                // Room for two.
+                let _ = all.push(IpCidr::Ipv4(cidr));
+            }
+        });
+        self.interface.routes_mut().remove_default_ipv4_route();
+        if let Some((_, Some(gateway))) = address {
+            let _ = self.interface.routes_mut().add_default_ipv4_route(gateway);
+        }
+    }
+
+    #[cfg(feature = "vendor-link")]
+    fn lease(&mut self) {
+        let Some(handle) = self.dhcp else { return };
+        let socket = self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle);
+        let lease = match socket.poll() {
+            Some(dhcpv4::Event::Configured(config)) => Some((
+                config.address,
+                config.router,
+                config.dns_servers.first().copied(),
+            )),
+            Some(dhcpv4::Event::Deconfigured) => None,
+            None => return,
+        };
+        self.address(lease.map(|(cidr, router, _)| (cidr, router)));
+        if let Some((_, _, Some(server))) = lease {
+            let names = self.sockets.get_mut::<dns::Socket<'_>>(self.names);
+            names.update_servers(&[IpAddress::Ipv4(server)]);
+        }
+    }
+}
+
+/// Counters for `netmgr stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Own address and mask.
+    pub own: Ipv4Cidr,
+    /// Gateway.
+    pub gateway: Option<Ipv4Address>,
+}
+
+/// A TCP/IP stack on a link. Shared by reference on one thread:
+/// [`Net::poll`] moves packets, [`Connect`] opens connections.
+pub struct Net<'a, L> {
+    stack: RefCell<Stack<'a, L>>,
+    taken: [Cell<bool>; CONNECTIONS],
+    now: Cell<u64>,
+}
+
+impl<'a, L: Link> Net<'a, L> {
+    /// A stack whose link is down. `seed` makes ports and sequence numbers
+    /// differ from those before a reset.
+    pub fn new(link: L, memory: &'a mut Memory<'a>, seed: u64) -> Self {
+        let mut frames = Frames {
+            link,
+            incoming: [0; FRAME],
+            outgoing: [0; FRAME],
+        };
+        let hardware = match frames.link.hardware_address() {
+            #[cfg(feature = "vendor-link")]
+            Some(mac) => HardwareAddress::Ethernet(EthernetAddress(mac)),
+            _ => HardwareAddress::Ip,
+        };
+        let mut config = Config::new(hardware);
+        config.random_seed = seed;
+        let interface = Interface::new(config, &mut frames, Instant::ZERO);
+        let mut sockets = SocketSet::new(&mut memory.sockets[..]);
+        let [receive0, receive1] = &mut memory.receive;
+        let [send0, send1] = &mut memory.send;
+        let connections = [(receive0, send0), (receive1, send1)].map(|(receive, send)| {
+            let receive = tcp::SocketBuffer::new(&mut receive[..]);
+            let mut socket = tcp::Socket::new(receive, tcp::SocketBuffer::new(&mut send[..]));
+            socket.set_timeout(Some(TIMEOUT));
+            socket.set_nagle_enabled(false);
+            socket.set_ack_delay(None);
+            sockets.add(socket)
+        });
+        let servers = [IpAddress::Ipv4(address::NAME_SERVER)];
+        let names = sockets.add(dns::Socket::new(&servers, &mut memory.query[..]));
+        let with_dhcp = hardware != HardwareAddress::Ip;
+        #[cfg(feature = "vendor-link")]
+        let dhcp = with_dhcp.then(|| sockets.add(dhcpv4::Socket::new()));
+        let mut stack = Stack {
+            frames,
+            interface,
+            sockets,
+            connections,
+            names,
+            #[cfg(feature = "vendor-link")]
+            dhcp,
+            port: (seed % u64::from(PORTS.end() - PORTS.start())) as u16 + PORTS.start(),
+        };
+        if !with_dhcp {
+            let own = Ipv4Cidr::new(address::DEVICE, address::PREFIX);
+            stack.address(Some((own, Some(address::GATEWAY))));
+        }
+        Self {
+            stack: RefCell::new(stack),
+            taken: [const { Cell::new(false) }; CONNECTIONS],
+            now: Cell::new(0),
+        }
+    }
+
+    /// Moves packets both ways; whether anything may have changed for a
+    /// connection. Call it often.
+    pub fn poll(&self, now_ms: u64) -> bool {
+        self.now.set(now_ms);
+        let stack = &mut *self.stack.borrow_mut();
+        if !stack.frames.link.is_up() {
+            return false;
+        }
+        let now = Instant::from_millis(i64::try_from(now_ms).unwrap_or(i64::MAX));
+        let changed = stack
+            .interface
+            .poll(now, &mut stack.frames, &mut stack.sockets);
+        #[cfg(feature = "vendor-link")]
+        stack.lease();
+        changed == PollResult::SocketStateChanged
+    }
+
+    /// Joins a network; `false` when the link refuses.
+    pub fn join(&self, ssid: &str, password: &str) -> bool {
+        self.stack.borrow_mut().frames.link.connect(ssid, password)
+    }
+
+    /// Leaves the network. Connections break.
+    pub fn leave(&self) {
+        let stack = &mut *self.stack.borrow_mut();
+        for slot in 0..CONNECTIONS {
+            stack.connection(slot).abort();
+        }
+        stack.frames.link.disconnect();
+    }
+
+    /// The addresses, once there are some on a link that is up.
+    pub fn addresses(&self) -> Option<Addresses> {
+        let stack = &mut *self.stack.borrow_mut();
+        if !stack.frames.link.is_up() {
+            return None;
+        }
+        let IpCidr::Ipv4(own) = *stack.interface.ip_addrs().first()?;
+        let mut gateway = None;
+        stack.interface.routes_mut().update(|routes| {
+            gateway = routes.first().map(|route| {
+                let IpAddress::Ipv4(address) = route.via_router;
+                address
+            });
+        });
+        Some(Addresses { own, gateway })
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.taken.iter().filter(|taken| taken.get()).count()
+    }
+
+    async fn resolve(&self, host: &str) -> Result<IpAddress, ConnectFailure> {
+        if let Ok(literal) = host.parse() {
+            return Ok(IpAddress::Ipv4(literal));
+        }
+        let query = {
+            let stack = &mut *self.stack.borrow_mut();
+            let names = stack.sockets.get_mut::<dns::Socket<'_>>(stack.names);
+            let query = names.start_query(stack.interface.context(), host, DnsQueryType::A);
+            query.map_err(|_| ConnectFailure::Dns)?
+        };
+        let mut query = Query {
+            net: self,
+            handle: Some(query),
+        };
+        poll_fn(|cx| query.poll(cx)).await
+    }
+
+    /// Takes a slot whose last connection is over; else breaks one that is still
+    /// being closed.
+    fn take(&self) -> Option<Stream<'_, 'a, L>> {
+        let stack = &mut *self.stack.borrow_mut();
+        let free = |slot: &usize| self.taken.get(*slot).is_some_and(|taken| !taken.get());
+        let mut slots = (0..CONNECTIONS).filter(free);
+        let slot = slots
+            .clone()
+            .find(|slot| !stack.connection(*slot).is_open());
+        let slot = match slot {
+            Some(slot) => slot,
+            None => {
+                let slot = slots.next()?;
+                stack.connection(slot).abort();
+                // The reset goes out before the slot is used again.
+                let now = i64::try_from(self.now.get()).unwrap_or(i64::MAX);
+                let now = Instant::from_millis(now);
+                stack
+                    .interface
+                    .poll_egress(now, &mut stack.frames, &mut stack.sockets);
+                slot
+            }
+        };
+        self.taken.get(slot)?.set(true);
+        Some(Stream { net: self, slot })
+    }
+}
+
+/// A name being resolved; dropping it gives the query up.
+struct Query<'n, 'a, L: Link> {
+    net: &'n Net<'a, L>,
+    handle: Option<dns::QueryHandle>,
+}
+
+impl<L: Link> Query<'_, '_, L> {
+    fn poll(&mut self, cx: &core::task::Context<'_>) -> Poll<Result<IpAddress, ConnectFailure>> {
+        let Some(handle) = self.handle else {
+            return Poll::Ready(Err(ConnectFailure::Dns));
+        };
+        let stack = &mut *self.net.stack.borrow_mut();
+        let names = stack.sockets.get_mut::<dns::Socket<'_>>(stack.names);
+        let found = match names.get_query_result(handle) {
+            Err(dns::GetQueryResultError::Pending) => {
+                names.register_query_waker(handle, cx.waker());
+                return Poll::Pending;
+            }
+            Ok(all) => all.first().copied(),
+            Err(dns::GetQueryResultError::Failed) => None,
+        };
+        self.handle = None;
+        Poll::Ready(found.ok_or(ConnectFailure::Dns))
+    }
+}
+
+impl<L: Link> Drop for Query<'_, '_, L> {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle {
+            let stack = &mut *self.net.stack.borrow_mut();
+            let names = stack.sockets.get_mut::<dns::Socket<'_>>(stack.names);
+            names.cancel_query(handle);
+        }
+    }
+}
+
+/// A TCP connection. Dropping it closes it; what was written is still sent.
+pub struct Stream<'n, 'a, L: Link> {
+    net: &'n Net<'a, L>,
+    slot: usize,
+}
+
+impl<'a, L: Link> Stream<'_, 'a, L> {
+    fn with<T>(&self, f: impl FnOnce(&mut tcp::Socket<'a>) -> T) -> T {
+        f(self.net.stack.borrow_mut().connection(self.slot))
+    }
+}
+
+impl<L: Link> Drop for Stream<'_, '_, L> {
+    fn drop(&mut self) {
+        self.with(tcp::Socket::close);
+        if let Some(taken) = self.net.taken.get(self.slot) {
+            taken.set(false);
+        }
+    }
+}
+
+/// The connection is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken;
+
+impl core::fmt::Display for Broken {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("connection broken")
+    }
+}
+
+impl core::error::Error for Broken {}
+
+impl embedded_io_async::Error for Broken {
+    fn kind(&self) -> embedded_io_async::ErrorKind {
+        embedded_io_async::ErrorKind::ConnectionReset
+    }
+}
+
+impl<L: Link> ErrorType for Stream<'_, '_, L> {
+    type Error = Broken;
+}
+
+impl<L: Link> Read for Stream<'_, '_, L> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Broken> {
+        poll_fn(|cx| {
+            self.with(|socket| match socket.recv_slice(buf) {
+                Ok(0) if !buf.is_empty() => {
+                    socket.register_recv_waker(cx.waker());
+                    Poll::Pending
+                }
+                Ok(len) => Poll::Ready(Ok(len)),
+                Err(tcp::RecvError::Finished) => Poll::Ready(Ok(0)),
+                Err(tcp::RecvError::InvalidState) => Poll::Ready(Err(Broken)),
+            })
+        })
+        .await
+    }
+}
+
+impl<L: Link> Write for Stream<'_, '_, L> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Broken> {
+        poll_fn(|cx| {
+            self.with(|socket| match socket.send_slice(buf) {
+                Ok(0) if !buf.is_empty() => {
+                    socket.register_send_waker(cx.waker());
+                    Poll::Pending
+                }
+                Ok(len) => Poll::Ready(Ok(len)),
+                Err(tcp::SendError::InvalidState) => Poll::Ready(Err(Broken)),
+            })
+        })
+        .await
+    }
+
+    /// What was written goes out by itself: nothing to wait for.
+    async fn flush(&mut self) -> Result<(), Broken> {
+        Ok(())
+    }
+}
+
+impl<'a, L: Link> Connect for Net<'a, L> {
+    type Stream<'n>
+        = Stream<'n, 'a, L>
+    where
+        Self: 'n;
+
+    async fn connect<'n>(
+        &'n self,
+        host: &str,
+        port: u16,
+        security: Security,
+    ) -> Result<Stream<'n, 'a, L>, ConnectFailure> {
+        if security == Security::Tls {
+            return Err(ConnectFailure::Tls);
+        }
+        if self.addresses().is_none() {
+            return Err(ConnectFailure::Connect);
+        }
+        let address = self.resolve(host).await?;
+        let stream = self.take().ok_or(ConnectFailure::Connect)?;
+        {
+            let stack = &mut *self.stack.borrow_mut();
+            stack.port = if PORTS.contains(&stack.port.wrapping_add(1)) {
+                stack.port + 1
+            } else {
+                *PORTS.start()
+            };
+            let local = stack.port;
+            let [first, second] = stack.connections;
+            let handle = if stream.slot == 0 { first } else { second };
+            stack
+                .sockets
+                .get_mut::<tcp::Socket<'_>>(handle)
+                .connect(stack.interface.context(), (address, port), local)
+                .map_err(|_| ConnectFailure::Connect)?;
+        }
+        poll_fn(|cx| {
+            stream.with(|socket| match socket.state() {
+                tcp::State::SynSent | tcp::State::SynReceived => {
+                    socket.register_send_waker(cx.waker());
+                    Poll::Pending
+                }
+                tcp::State::Closed => Poll::Ready(Err(ConnectFailure::Connect)),
+                _ => Poll::Ready(Ok(())),
+            })
+        })
+        .await?;
+        Ok(stream)
+    }
+
+    fn has_tls(&self) -> bool {
+        false
+    }
+}
