@@ -5,3 +5,49 @@
 fn main() -> std::process::ExitCode {
     otaapp::host::main()
 }
+
+#[cfg(target_os = "none")]
+mod image {
+    use core::mem::MaybeUninit;
+    use hal_mk3060::memory::APP_START;
+    use ota_verify::{DESCRIPTOR_LEN, ImageDescriptor};
+    use otaapp::board;
+
+    hal_mk3060::app_entry!(main, irq, fault);
+
+    /// `ota image pack` puts version and length in.
+    #[used]
+    #[unsafe(link_section = ".descriptor")]
+    static DESCRIPTOR: [u8; DESCRIPTOR_LEN as usize] =
+        ImageDescriptor::template("app-0.0.0", "", APP_START);
+
+    /// Counts starts. Not cleared at a reset, and anything after power-on: both
+    /// make a start differ from the one before.
+    #[unsafe(link_section = ".noinit")]
+    static mut STARTS: MaybeUninit<u32> = MaybeUninit::uninit();
+
+    extern "C" fn main() -> ! {
+        let starts = (&raw mut STARTS).cast::<u32>();
+        // SAFETY: one thread, before anything else; RAM holds some number, and a
+        // volatile read does not ask which.
+        let seed = unsafe {
+            let seed = starts.read_volatile().wrapping_add(1);
+            starts.write_volatile(seed);
+            seed
+        };
+        board::run(&DESCRIPTOR, u64::from(seed) << 7)
+    }
+
+    extern "C" fn irq() {
+        board::on_interrupt();
+    }
+
+    extern "C" fn fault(kind: u32) -> ! {
+        board::fault(kind)
+    }
+
+    #[panic_handler]
+    fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+        board::panic(info)
+    }
+}

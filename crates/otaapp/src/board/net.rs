@@ -59,6 +59,7 @@ struct Frames<L> {
     link: L,
     incoming: [u8; FRAME],
     outgoing: [u8; FRAME],
+    counts: Counts,
 }
 
 struct Incoming<'f>(&'f [u8]);
@@ -72,6 +73,7 @@ impl phy::RxToken for Incoming<'_> {
 struct Outgoing<'f, L> {
     link: &'f mut L,
     room: &'f mut [u8; FRAME],
+    count: &'f mut u32,
 }
 
 impl<L: Link> phy::TxToken for Outgoing<'_, L> {
@@ -79,7 +81,9 @@ impl<L: Link> phy::TxToken for Outgoing<'_, L> {
         // The stack keeps to the MTU it was told.
         let frame = self.room.get_mut(..len).unwrap_or_default();
         let result = f(frame);
-        self.link.send(frame);
+        if self.link.send(frame) {
+            *self.count = self.count.wrapping_add(1);
+        }
         result
     }
 }
@@ -96,10 +100,12 @@ impl<L: Link> Device for Frames<L> {
 
     fn receive(&mut self, _: Instant) -> Option<(Incoming<'_>, Outgoing<'_, L>)> {
         let len = self.link.receive(&mut self.incoming)?;
+        self.counts.incoming = self.counts.incoming.wrapping_add(1);
         let incoming = Incoming(self.incoming.get(..len)?);
         let outgoing = Outgoing {
             link: &mut self.link,
             room: &mut self.outgoing,
+            count: &mut self.counts.outgoing,
         };
         Some((incoming, outgoing))
     }
@@ -108,6 +114,7 @@ impl<L: Link> Device for Frames<L> {
         Some(Outgoing {
             link: &mut self.link,
             room: &mut self.outgoing,
+            count: &mut self.counts.outgoing,
         })
     }
 
@@ -177,7 +184,16 @@ impl<'a, L: Link> Stack<'a, L> {
     }
 }
 
-/// Counters for `netmgr stats`.
+/// Packets since start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// From the link.
+    pub incoming: u32,
+    /// To the link.
+    pub outgoing: u32,
+}
+
+/// What the network gave the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
     /// Own address and mask.
@@ -202,6 +218,7 @@ impl<'a, L: Link> Net<'a, L> {
             link,
             incoming: [0; FRAME],
             outgoing: [0; FRAME],
+            counts: Counts::default(),
         };
         let hardware = match frames.link.hardware_address() {
             #[cfg(feature = "vendor-link")]
@@ -294,6 +311,11 @@ impl<'a, L: Link> Net<'a, L> {
             });
         });
         Some(Addresses { own, gateway })
+    }
+
+    /// Packets since start.
+    pub fn counts(&self) -> Counts {
+        self.stack.borrow().frames.counts
     }
 
     /// Connections that are open.
