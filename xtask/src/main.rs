@@ -4,6 +4,7 @@
 //! task does lives in the crate the task is about.
 
 mod board;
+mod fuzz;
 mod images;
 mod sh;
 mod test;
@@ -57,6 +58,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Feed hostile bytes to every parser and on-flash record
+    Fuzz(fuzz::What),
     /// Cut power at flash operations of every update strategy, and print a table
     #[command(disable_help_flag = true)]
     Powercut {
@@ -85,6 +88,7 @@ fn run(args: Args) -> Result<u8> {
         Task::Board { task } => board::run(task)?,
         Task::Size => images::size()?,
         Task::Bench { args } => return program("uota-bench", None, args),
+        Task::Fuzz(what) => fuzz::run(&what)?,
         Task::Powercut { args } => return program("powercut", None, args),
     }
     Ok(0)

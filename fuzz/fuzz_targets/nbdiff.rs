@@ -1,0 +1,145 @@
+//! nbdiff patches.
+//!
+//! * Any control triples: the decoder makes what a plain implementation of
+//!   bsdiff makes, and refuses what that refuses.
+//! * A damaged patch ends in an error or in the image, whatever the pieces.
+//! * Nothing outside of the old image is ever read.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ota_delta::nbdiff::{Error, SliceDecoder, Workspace, encode, scan};
+use ota_delta::{IoError, ReadAt};
+use std::cell::RefCell;
+use uota_fuzz::packages::{crc16, section};
+use uota_fuzz::{Input, damage, noise};
+
+thread_local! {
+    static WORKSPACE: RefCell<Box<Workspace>> = RefCell::new(Box::default());
+}
+
+/// An old image that must not be read past its end.
+struct Old<'a>(&'a [u8]);
+
+impl ReadAt for Old<'_> {
+    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
+        let from = offset as usize;
+        buf.copy_from_slice(self.0.get(from..from + buf.len()).expect("inside the old image"));
+        Ok(())
+    }
+}
+
+fn apply(old: &[u8], patch: &[u8], slice: u32, piece: usize) -> Result<Vec<u8>, Error> {
+    let mut sections = vec![];
+    let len = scan(&mut &patch[..], patch.len() as u32, slice, &mut |s| {
+        sections.push(*s);
+        Ok(())
+    })?;
+    let mut view = old.to_vec();
+    let mut new = vec![];
+    WORKSPACE.with_borrow_mut(|workspace| {
+        for s in sections {
+            let mut decoder = SliceDecoder::begin(
+                workspace,
+                &mut &patch[..],
+                s.section_offset,
+                patch.len() as u32,
+                slice,
+                view.len() as u32,
+            )?;
+            let mut made = vec![0; s.header.new_len as usize];
+            for part in made.chunks_mut(piece) {
+                assert_eq!(decoder.read(&mut &patch[..], &mut Old(&view), part)?, part.len());
+            }
+            new.extend(made);
+            // In place: what is new replaces what was old.
+            let n = new.len().min(view.len());
+            view[..n].copy_from_slice(&new[..n]);
+        }
+        Ok::<(), Error>(())
+    })?;
+    assert_eq!(new.len(), len as usize);
+    Ok(new)
+}
+
+/// bsdiff's own rule, with the checks that the format asks for.
+fn model(old: &[u8], triples: &[[i32; 3]], diff: &[u8], extra: &[u8], len: usize) -> Option<Vec<u8>> {
+    let (mut new, mut at) = (vec![], 0i64);
+    let (mut diff, mut extra) = (diff.iter(), extra.iter());
+    for &[add, copy, seek] in triples {
+        if new.len() == len {
+            return None;
+        }
+        let (add, copy) = (usize::try_from(add).ok()?, usize::try_from(copy).ok()?);
+        if add + copy > len - new.len() {
+            return None;
+        }
+        if add > 0 {
+            let from = usize::try_from(at).ok()?;
+            for old in old.get(from..from + add)? {
+                new.push(old.wrapping_add(*diff.next()?));
+            }
+        }
+        for _ in 0..copy {
+            new.push(*extra.next()?);
+        }
+        at += add as i64 + i64::from(seek);
+    }
+    (new.len() == len && diff.next().is_none() && extra.next().is_none()).then_some(new)
+}
+
+fn triples(input: &mut Input<'_>) {
+    let old = noise(input.u8().into(), input.below(300));
+    let list: Vec<[i32; 3]> = (0..input.u8() % 12)
+        .map(|_| {
+            let mut n = || match input.u8() {
+                255 => i32::from_le_bytes(input.array()),
+                b => i32::from(b as i8),
+            };
+            [n().saturating_abs(), n().saturating_abs(), n()]
+        })
+        .collect();
+    let sum = |i: usize| list.iter().map(|t| t[i].clamp(0, 500) as usize).sum::<usize>().min(4000);
+    let mut length = |n: usize| match input.u8() {
+        0 => n + 1,
+        1 => n.saturating_sub(1),
+        _ => n,
+    };
+    let (diff, extra) = (noise(1, length(sum(0))), noise(2, length(sum(1))));
+    let len = length(sum(0) + sum(1));
+    // A patch of nothing is no patch; moving in front of the old image is an
+    // error only where bytes are read; a triple of zeros is one always.
+    if len == 0 || list.contains(&[0; 3]) || list.iter().flatten().any(|n| n.unsigned_abs() > 1 << 28) {
+        return;
+    }
+    let expected = model(&old, &list, &diff, &extra, len);
+    let crc = crc16(expected.as_deref().unwrap_or(&[]));
+    let patch = section(&list, &diff, &extra, len, crc);
+    assert_eq!(apply(&old, &patch, 0x1_0000, 1 + input.below(300)).ok(), expected);
+}
+
+fuzz_target!(|data: &[u8]| {
+    let mut input = Input::new(data);
+    match input.u8() % 4 {
+        0 | 1 => triples(&mut input),
+        2 => {
+            let old = noise(input.u8().into(), input.below(6000));
+            let mut new = old.clone();
+            damage(&mut input, &mut new);
+            if new.is_empty() || old.is_empty() {
+                return;
+            }
+            let options = ota_delta::nbdiff::Options { slice: 4096, ..Default::default() };
+            let mut patch = encode(&old, &new, &options, &|_| {}).expect("good options");
+            assert_eq!(apply(&old, &patch, 4096, 1000).as_ref(), Ok(&new));
+            damage(&mut input, &mut patch);
+            let piece = 1 + input.below(5000);
+            let result = apply(&old, &patch, 4096, piece);
+            assert_eq!(result.is_ok(), apply(&old, &patch, 4096, 4096).is_ok());
+        }
+        _ => {
+            let old = noise(0, 1000);
+            let patch = input.rest();
+            let _ = apply(&old, patch, 0x1_0000, 512);
+        }
+    }
+});

@@ -1,0 +1,111 @@
+//! `cargo xtask fuzz`: builds the targets of `/fuzz` with coverage feedback on a
+//! stable toolchain, and runs them.
+
+use crate::sh::{Cmd, root, target_dir};
+use anyhow::{Result, bail};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Each target for this long, if nothing else is said.
+const SECONDS: u64 = 60;
+
+/// What to run.
+#[derive(Args)]
+pub struct What {
+    /// Target (see fuzz/README.md); all of them if none is given
+    target: Option<String>,
+    /// Time for each target
+    #[arg(long, conflicts_with = "runs")]
+    seconds: Option<u64>,
+    /// Inputs for each target
+    #[arg(long)]
+    runs: Option<u64>,
+    /// Run this saved input once instead
+    #[arg(long, requires = "target")]
+    input: Option<PathBuf>,
+}
+
+impl What {
+    /// All targets, `runs` inputs each.
+    pub fn smoke(runs: u64) -> Self {
+        Self { target: None, seconds: None, runs: Some(runs), input: None }
+    }
+}
+
+/// What cargo-fuzz passes, as far as a stable compiler takes it: coverage and
+/// comparisons, no sanitizer (there is no `unsafe` to watch).
+const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// Builds and runs.
+pub fn run(what: &What) -> Result<()> {
+    let known = targets()?;
+    let wanted: Vec<_> = match &what.target {
+        None => known,
+        Some(one) if known.contains(one) => vec![one.clone()],
+        Some(other) => bail!("no fuzz target {other}; there are: {}", known.join(", ")),
+    };
+    let folder = target_dir().join("fuzz");
+    // A named target keeps the flags away from build scripts.
+    let host = host()?;
+    let mut build = Cmd::cargo(["build", "--release", "--manifest-path", "fuzz/Cargo.toml"])
+        .args(["--target", &host])
+        .arg("--target-dir")
+        .arg(&folder)
+        .env("RUSTFLAGS", FLAGS);
+    if let Some(one) = &what.target {
+        build = build.args(["--bin", "seeds", "--bin", one]);
+    }
+    build.run()?;
+    let programs = folder.join(host).join("release");
+    for target in &wanted {
+        one(what, target, &programs, &folder)?;
+    }
+    println!("fuzz: nothing found in {}", wanted.join(", "));
+    Ok(())
+}
+
+fn one(what: &What, target: &str, programs: &Path, folder: &Path) -> Result<()> {
+    let program = Cmd::new(programs.join(target));
+    if let Some(input) = &what.input {
+        return program.arg(input).run();
+    }
+    // What a run learns is kept with the build and used by the next one.
+    let corpus = folder.join("corpus").join(target);
+    let found = folder.join("found").join(target);
+    std::fs::create_dir_all(&found)?;
+    Cmd::new(programs.join("seeds")).arg(target).arg(&corpus).output()?;
+    let limit = match what.runs {
+        Some(runs) => format!("-runs={runs}"),
+        None => format!("-max_total_time={}", what.seconds.unwrap_or(SECONDS)),
+    };
+    // The last line it prints is the number of inputs and the seconds taken.
+    program
+        .args([&limit, "-max_len=1500", "-timeout=20", "-rss_limit_mb=1024", "-verbosity=0"])
+        .arg(format!("-artifact_prefix={}/", found.display()))
+        .args(["-print_final_stats=1"])
+        .arg(&corpus)
+        .run()
+}
+
+fn targets() -> Result<Vec<String>> {
+    let mut names = vec![];
+    for entry in std::fs::read_dir(root().join("fuzz/fuzz_targets"))? {
+        let path = entry?.path();
+        names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn host() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let text = Cmd::new(rustc).arg("-vV").output()?;
+    match text.lines().find_map(|line| line.strip_prefix("host: ")) {
+        Some(host) => Ok(host.to_string()),
+        None => bail!("`rustc -vV` does not say for which host it is"),
+    }
+}
