@@ -64,11 +64,17 @@ fn fill(input: &mut Input<'_>, flash: &mut Flash, size: usize) -> Option<Vec<u8>
 }
 
 fn request(input: &mut Input<'_>, image: Option<&[u8]>) -> Request {
-    let strategy = if input.flag() { Strategy::Swap } else { Strategy::ALL[input.below(5)] };
+    let strategy = if input.flag() {
+        Strategy::Swap
+    } else {
+        Strategy::ALL[input.below(5)]
+    };
     let mut r = match image {
-        Some(file) if file.len() >= 28 => {
-            Request::image(strategy, file.len() as u32, sha256(&file[..file.len() - 28]))
-        }
+        Some(file) if file.len() >= 28 => Request::image(
+            strategy,
+            file.len() as u32,
+            sha256(&file[..file.len() - 28]),
+        ),
         _ => Request::image(strategy, input.u16().into(), [0; 32]),
     };
     if input.u8() % 8 == 0 {
@@ -85,14 +91,20 @@ fn request(input: &mut Input<'_>, image: Option<&[u8]>) -> Request {
 
 /// What an application may do at any time. Errors are fine.
 fn application(input: &mut Input<'_>, journal: &mut Flash, image: Option<&[u8]>) {
-    let Ok(mut j) = Journal::open(journal) else { return };
+    let Ok(mut j) = Journal::open(journal) else {
+        return;
+    };
     let _ = match input.u8() % 10 {
         0..=2 => j.request(&request(input, image), &mut ()),
         3 => j.confirm(input.flag(), &mut ()),
         4 => j.revert(&mut ()),
         5 => j.revoke_verdict(&mut ()),
         6 => {
-            let id = ResumeIdentity { method: input.u8(), size: input.u32(), digest: [7; 32] };
+            let id = ResumeIdentity {
+                method: input.u8(),
+                size: input.u32(),
+                digest: [7; 32],
+            };
             j.resume_begin(&id, &VersionText::NONE, &mut ())
                 .and_then(|()| j.resume_advance(input.u32(), &mut ()))
         }
@@ -189,8 +201,14 @@ fuzz_target!(|data: &[u8]| {
         mail(&mut input, &mut mailbox);
         parts.mailbox = Some(mailbox);
     }
-    let config = Config { secure_boot: secure };
-    let mut check = ImageCheck { policy: &Policy::DEFAULT, keys: &[], coding: Coding::Plain };
+    let config = Config {
+        secure_boot: secure,
+    };
+    let mut check = ImageCheck {
+        policy: &Policy::DEFAULT,
+        keys: &[],
+        coding: Coding::Plain,
+    };
     let mut buf = vec![0; 64 << input.below(6)];
 
     for _ in 0..12 {

@@ -26,8 +26,13 @@ struct Seen {
 fn run(range: Range, stream: &[u8], piece: usize) -> (Seen, Response) {
     let mut r = Response::new(range, None);
     let mut location = [0; 64];
-    let mut seen =
-        Seen { head: None, head_len: 0, body: vec![], end: Ok(None), location: vec![] };
+    let mut seen = Seen {
+        head: None,
+        head_len: 0,
+        body: vec![],
+        end: Ok(None),
+        location: vec![],
+    };
     let mut at = 0;
     'stream: for part in stream.chunks(piece).chain([&[][..]]) {
         let mut rest = part;
@@ -96,24 +101,43 @@ fn check_head(range: Range, stream: &[u8], seen: &Seen) {
             other => panic!("taken, but {other:?}: {:?}", String::from_utf8_lossy(bytes)),
         }
         let code = theirs.code.unwrap_or(0);
-        assert!(if start < seen.head_len { code < 200 } else { code == head.status });
-        chunked = theirs.headers.iter().any(|h| h.name.eq_ignore_ascii_case("transfer-encoding"));
+        assert!(if start < seen.head_len {
+            code < 200
+        } else {
+            code == head.status
+        });
+        chunked = theirs
+            .headers
+            .iter()
+            .any(|h| h.name.eq_ignore_ascii_case("transfer-encoding"));
     }
     if !chunked {
         let skip = if head.ranged { 0 } else { range.start as usize };
         let from = &stream[seen.head_len..];
-        assert_eq!(seen.body, from.get(skip..skip + seen.body.len()).unwrap_or(&[]));
+        assert_eq!(
+            seen.body,
+            from.get(skip..skip + seen.body.len()).unwrap_or(&[])
+        );
     }
 }
 
 fn check_request(url: &Url<'_>, range: Range) {
     let mut bytes = [0; 4096];
-    let len = Request::new(url, range, "uota/1").write_to(&mut bytes).expect("room for any URL");
+    let len = Request::new(url, range, "uota/1")
+        .write_to(&mut bytes)
+        .expect("room for any URL");
     let mut fields = [httparse::EMPTY_HEADER; 8];
     let mut theirs = httparse::Request::new(&mut fields);
-    assert_eq!(theirs.parse(&bytes[..len]), Ok(httparse::Status::Complete(len)));
+    assert_eq!(
+        theirs.parse(&bytes[..len]),
+        Ok(httparse::Status::Complete(len))
+    );
     assert_eq!(theirs.headers.len(), 5);
-    assert!(theirs.path.is_some_and(|p| p.starts_with('/') && p.ends_with(url.target)));
+    assert!(
+        theirs
+            .path
+            .is_some_and(|p| p.starts_with('/') && p.ends_with(url.target))
+    );
     assert_eq!(theirs.headers[0].value, url.authority.as_bytes());
     assert!(url.authority.trim_start_matches('[').starts_with(url.host));
     assert_ne!(url.port, 0);
@@ -123,7 +147,11 @@ fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
     let size = u32::from(input.u8()) + 1;
     let start = input.u32() % size;
-    let range = Range { start, end: start + 1 + input.u32() % (size - start), size };
+    let range = Range {
+        start,
+        end: start + 1 + input.u32() % (size - start),
+        size,
+    };
     let piece = usize::from(input.u8()).max(1);
     let base = ["http://a/b/c?d", "https://a.b:8443", "https://[::1]/x/"][input.below(3)];
     let stream = input.rest();
@@ -149,7 +177,10 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(len) = follow(&base, &mut buf, target.len()) {
             let text = core::str::from_utf8(&buf[..len]).expect("ASCII");
             let url = Url::parse(text).expect("follow gives URLs");
-            assert!(base.scheme == Scheme::Http || url.scheme == Scheme::Https, "downgrade");
+            assert!(
+                base.scheme == Scheme::Http || url.scheme == Scheme::Https,
+                "downgrade"
+            );
             check_request(&url, range);
             if Url::parse(&String::from_utf8_lossy(target)).is_ok() {
                 assert_eq!(text.as_bytes(), target, "an absolute URL stays as it is");

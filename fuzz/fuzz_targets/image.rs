@@ -10,20 +10,23 @@
 
 use libfuzzer_sys::fuzz_target;
 use ota_verify::{
-    ImageSignature, ImageVerifier, Policy, Requirement, TRAILER_LEN, Trailer, VerifyError,
-    Version, described_total, find_total, read_descriptor,
+    ImageSignature, ImageVerifier, Policy, Requirement, TRAILER_LEN, Trailer, VerifyError, Version,
+    described_total, find_total, read_descriptor,
 };
 use uota_fuzz::images::{PUBLIC, Shape, md5, sha256};
 use uota_fuzz::{Input, damage};
 
 fn every_total(file: &[u8]) -> Result<u32, VerifyError> {
     let fits = |at: &usize| {
-        Trailer::parse(&file[*at..]).is_ok_and(|t| t.size as usize == *at && t.md5 == md5(&file[..*at]))
+        Trailer::parse(&file[*at..])
+            .is_ok_and(|t| t.size as usize == *at && t.md5 == md5(&file[..*at]))
     };
     let mut all = (0..(file.len() + 1).saturating_sub(TRAILER_LEN as usize)).filter(fits);
     match (all.next(), all.next()) {
         (Some(at), None) => Ok(at as u32 + TRAILER_LEN),
-        (first, _) => Err(VerifyError::NoUniqueTrailer { found: if first.is_some() { 2 } else { 0 } }),
+        (first, _) => Err(VerifyError::NoUniqueTrailer {
+            found: if first.is_some() { 2 } else { 0 },
+        }),
     }
 }
 
@@ -43,7 +46,11 @@ fuzz_target!(|data: &[u8]| {
         policy.min_version = Version::new("app-1.9.0").ok();
     }
     let keys = core::slice::from_ref(&*PUBLIC);
-    let verifier = ImageVerifier { policy: &policy, keys, coding: shape.coding() };
+    let verifier = ImageVerifier {
+        policy: &policy,
+        keys,
+        coding: shape.coding(),
+    };
     let small = usize::from(input.u8()).max(1);
     let total = match input.u8() % 4 {
         0 => input.u32(),

@@ -67,7 +67,10 @@ fn value(r: &mut Reader<'_>) -> Result<Value, Error> {
 /// Numbers we do not read are `null`; all others as text, for `1` and `1.0` differ.
 fn level(v: Value) -> Value {
     match v {
-        Value::Number(n) => n.to_string().parse::<u64>().map_or(Value::Null, Value::from),
+        Value::Number(n) => n
+            .to_string()
+            .parse::<u64>()
+            .map_or(Value::Null, Value::from),
         Value::Array(list) => list.into_iter().map(level).collect(),
         Value::Object(map) => map.into_iter().map(|(k, v)| (k, level(v))).collect(),
         other => other,
@@ -77,15 +80,20 @@ fn level(v: Value) -> Value {
 fn check_documents(data: &[u8]) {
     let mut r = Reader::new(data);
     let ours = r.skip().and_then(|()| r.end());
-    let theirs: Result<Value, _> =
-        serde_json::from_slice(data.strip_suffix(&[0]).unwrap_or(data));
+    let theirs: Result<Value, _> = serde_json::from_slice(data.strip_suffix(&[0]).unwrap_or(data));
     match (ours, theirs) {
         (Ok(()), Ok(theirs)) => {
             let mut r = Reader::new(data);
             let ours = value(&mut r).expect("was skipped before");
             assert_eq!(ours, level(theirs));
         }
-        (Err(Error { kind: ErrorKind::TooDeep, .. }), _) => {}
+        (
+            Err(Error {
+                kind: ErrorKind::TooDeep,
+                ..
+            }),
+            _,
+        ) => {}
         (Err(e), theirs) => {
             assert!(theirs.is_err(), "refused ({e}), but {theirs:?}");
             assert!(e.offset <= data.len());
@@ -107,7 +115,10 @@ fn check_offer(data: &[u8]) {
     };
     let (mut url, mut version) = ([0; URL_MAX], [0; VERSION_MAX]);
     is("url", offer.url.copy_to(&mut url).expect("fits"));
-    is("version", offer.version.copy_to(&mut version).expect("fits"));
+    is(
+        "version",
+        offer.version.copy_to(&mut version).expect("fits"),
+    );
     assert!(offer.to_offer().is_ok_and(|o| o.same_package(&offer)));
     assert_ne!(offer.size, 0);
     match &theirs["size"] {
@@ -124,8 +135,14 @@ fn check_reports(text: &str) {
     };
     if let Ok(n) = write_progress(&mut buf, 7, Step::Check, text, Some(text)) {
         let v = json(&buf, n);
-        assert_eq!((&v["id"], &v["params"]["step"]), (&"7".into(), &"-3".into()));
-        assert_eq!((v["params"]["desc"].as_str(), v["params"]["module"].as_str()), (Some(text), Some(text)));
+        assert_eq!(
+            (&v["id"], &v["params"]["step"]),
+            (&"7".into(), &"-3".into())
+        );
+        assert_eq!(
+            (v["params"]["desc"].as_str(), v["params"]["module"].as_str()),
+            (Some(text), Some(text))
+        );
     }
     if let Ok(n) = write_inform(&mut buf, u32::MAX, text, None) {
         assert_eq!(json(&buf, n)["params"]["version"].as_str(), Some(text));

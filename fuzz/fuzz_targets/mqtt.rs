@@ -13,7 +13,9 @@ fuzz_target!(|data: &[u8]| {
         let _ = parse_username(text);
         let _ = Topic::parse(text);
     }
-    let Some((&pieces, mut stream)) = data.split_first() else { return };
+    let Some((&pieces, mut stream)) = data.split_first() else {
+        return;
+    };
     let piece = usize::from(pieces).max(1);
     let (mut rx, mut tx) = ([0; 128], [0; 160]);
     let mut client = Client::new(&mut rx, &mut tx, Config::DEFAULT);
@@ -24,7 +26,9 @@ fuzz_target!(|data: &[u8]| {
         keep_alive_s: 60,
         clean_session: true,
     };
-    client.connect(&options, 0).expect("an empty buffer takes a CONNECT");
+    client
+        .connect(&options, 0)
+        .expect("an empty buffer takes a CONNECT");
     client.receive(&[0x20, 2, 0, 0]);
     let mut now = 0;
     while !stream.is_empty() {

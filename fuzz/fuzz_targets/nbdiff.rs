@@ -23,7 +23,11 @@ struct Old<'a>(&'a [u8]);
 impl ReadAt for Old<'_> {
     fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
         let from = offset as usize;
-        buf.copy_from_slice(self.0.get(from..from + buf.len()).expect("inside the old image"));
+        buf.copy_from_slice(
+            self.0
+                .get(from..from + buf.len())
+                .expect("inside the old image"),
+        );
         Ok(())
     }
 }
@@ -48,7 +52,10 @@ fn apply(old: &[u8], patch: &[u8], slice: u32, piece: usize) -> Result<Vec<u8>, 
             )?;
             let mut made = vec![0; s.header.new_len as usize];
             for part in made.chunks_mut(piece) {
-                assert_eq!(decoder.read(&mut &patch[..], &mut Old(&view), part)?, part.len());
+                assert_eq!(
+                    decoder.read(&mut &patch[..], &mut Old(&view), part)?,
+                    part.len()
+                );
             }
             new.extend(made);
             // In place: what is new replaces what was old.
@@ -62,7 +69,13 @@ fn apply(old: &[u8], patch: &[u8], slice: u32, piece: usize) -> Result<Vec<u8>, 
 }
 
 /// bsdiff's own rule, with the checks that the format asks for.
-fn model(old: &[u8], triples: &[[i32; 3]], diff: &[u8], extra: &[u8], len: usize) -> Option<Vec<u8>> {
+fn model(
+    old: &[u8],
+    triples: &[[i32; 3]],
+    diff: &[u8],
+    extra: &[u8],
+    len: usize,
+) -> Option<Vec<u8>> {
     let (mut new, mut at) = (vec![], 0i64);
     let (mut diff, mut extra) = (diff.iter(), extra.iter());
     for &[add, copy, seek] in triples {
@@ -98,7 +111,12 @@ fn triples(input: &mut Input<'_>) {
             [n().saturating_abs(), n().saturating_abs(), n()]
         })
         .collect();
-    let sum = |i: usize| list.iter().map(|t| t[i].clamp(0, 500) as usize).sum::<usize>().min(4000);
+    let sum = |i: usize| {
+        list.iter()
+            .map(|t| t[i].clamp(0, 500) as usize)
+            .sum::<usize>()
+            .min(4000)
+    };
     let mut length = |n: usize| match input.u8() {
         0 => n + 1,
         1 => n.saturating_sub(1),
@@ -108,13 +126,19 @@ fn triples(input: &mut Input<'_>) {
     let len = length(sum(0) + sum(1));
     // A patch of nothing is no patch; moving in front of the old image is an
     // error only where bytes are read; a triple of zeros is one always.
-    if len == 0 || list.contains(&[0; 3]) || list.iter().flatten().any(|n| n.unsigned_abs() > 1 << 28) {
+    if len == 0
+        || list.contains(&[0; 3])
+        || list.iter().flatten().any(|n| n.unsigned_abs() > 1 << 28)
+    {
         return;
     }
     let expected = model(&old, &list, &diff, &extra, len);
     let crc = crc16(expected.as_deref().unwrap_or(&[]));
     let patch = section(&list, &diff, &extra, len, crc);
-    assert_eq!(apply(&old, &patch, 0x1_0000, 1 + input.below(300)).ok(), expected);
+    assert_eq!(
+        apply(&old, &patch, 0x1_0000, 1 + input.below(300)).ok(),
+        expected
+    );
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -128,7 +152,10 @@ fuzz_target!(|data: &[u8]| {
             if new.is_empty() || old.is_empty() {
                 return;
             }
-            let options = ota_delta::nbdiff::Options { slice: 4096, ..Default::default() };
+            let options = ota_delta::nbdiff::Options {
+                slice: 4096,
+                ..Default::default()
+            };
             let mut patch = encode(&old, &new, &options, &|_| {}).expect("good options");
             assert_eq!(apply(&old, &patch, 4096, 1000).as_ref(), Ok(&new));
             damage(&mut input, &mut patch);

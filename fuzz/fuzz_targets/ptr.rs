@@ -31,13 +31,21 @@ impl Target for Memory<'_> {
 
     fn read_old(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
         let from = offset as usize;
-        buf.copy_from_slice(self.old.get(from..from + buf.len()).expect("inside the old image"));
+        buf.copy_from_slice(
+            self.old
+                .get(from..from + buf.len())
+                .expect("inside the old image"),
+        );
         Ok(())
     }
 
     fn read_new(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
         let from = offset as usize;
-        buf.copy_from_slice(self.new.get(from..from + buf.len()).expect("what was written"));
+        buf.copy_from_slice(
+            self.new
+                .get(from..from + buf.len())
+                .expect("what was written"),
+        );
         Ok(())
     }
 
@@ -56,7 +64,11 @@ thread_local! {
 }
 
 fn apply(old: &[u8], patch: &[u8], piece: usize) -> Result<Vec<u8>, Error> {
-    let mut target = Memory { old, new: vec![], len: None };
+    let mut target = Memory {
+        old,
+        new: vec![],
+        len: None,
+    };
     DECODER.with_borrow_mut(|d| {
         d.restart();
         for part in patch.chunks(piece) {
@@ -75,12 +87,15 @@ fn firmware(seed: u64, shift: u32) -> Vec<u8> {
     for (i, w) in words.chunks_exact(4).enumerate() {
         let w = u32::from_le_bytes([w[0], w[1], w[2], w[3]]);
         let at = 0x1_A5C0 + (w & 0x3FFC) + if w & 0x2000 != 0 { shift } else { 0 };
-        out.extend(match i % 4 {
-            0 => at,
-            1 => 0xF000_F800 | w & 0x07FF_07FF,
-            2 => 0xEB00_0000 | w & 0xFF,
-            _ => w,
-        }.to_le_bytes());
+        out.extend(
+            match i % 4 {
+                0 => at,
+                1 => 0xF000_F800 | w & 0x07FF_07FF,
+                2 => 0xEB00_0000 | w & 0xFF,
+                _ => w,
+            }
+            .to_le_bytes(),
+        );
         if i == 700 {
             out.extend(vec![0x46; shift as usize]);
         }
@@ -96,7 +111,11 @@ struct Pair {
 
 /// Making a patch takes long: these are made once.
 static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(|| {
-    let coded = |bytes: &[u8]| hal_mk3060::line_code::encode(bytes).flatten().collect::<Vec<u8>>();
+    let coded = |bytes: &[u8]| {
+        hal_mk3060::line_code::encode(bytes)
+            .flatten()
+            .collect::<Vec<u8>>()
+    };
     let (a, b) = (firmware(1, 0), firmware(1, 8));
     let big: Vec<u8> = (0..14).flat_map(|i| firmware(i, 0)).collect();
     let mut bigger = firmware(99, 4);

@@ -12,8 +12,8 @@
 use hal_mk3060::line_code;
 use libfuzzer_sys::fuzz_target;
 use ota_verify::{
-    Coding, Digest, HashMethod, ImageDescriptor, Md5, Module, RsaPublicKey, Sha256, SignedBlock, Trailer,
-    Version, VersionOrder, VersionRule, crc16_xmodem, crc32, verify_digestsign,
+    Coding, Digest, HashMethod, ImageDescriptor, Md5, Module, RsaPublicKey, Sha256, SignedBlock,
+    Trailer, Version, VersionOrder, VersionRule, crc16_xmodem, crc32, verify_digestsign,
 };
 use rsa::pkcs1::DecodeRsaPublicKey;
 use rsa::pkcs8::DecodePublicKey;
@@ -71,9 +71,14 @@ fn keys(data: &[u8]) {
         // What we refuse is refused for its size, its exponent or an even modulus.
         let odd = theirs.n().to_bytes_be().last().is_some_and(|b| b & 1 == 1);
         let small = theirs.e() < &(1u64 << 32).into();
-        assert!(theirs.n().bits() != 2048 || !odd || !small, "refused: {ours:?}");
+        assert!(
+            theirs.n().bits() != 2048 || !odd || !small,
+            "refused: {ours:?}"
+        );
     }
-    let Ok(text) = core::str::from_utf8(data) else { return };
+    let Ok(text) = core::str::from_utf8(data) else {
+        return;
+    };
     let _ = RsaPublicKey::from_pem(text);
     let _ = RsaPublicKey::from_c_header(text);
     let digest = Digest::from_bytes(HashMethod::Sha256, &[7; 32]);
@@ -91,7 +96,10 @@ fn digests(data: &[u8]) {
         b.update(part);
         c = ota_verify::crc32_update(c, part);
     }
-    assert_eq!((a.finish(), b.finish()), (images::sha256(data), images::md5(data)));
+    assert_eq!(
+        (a.finish(), b.finish()),
+        (images::sha256(data), images::md5(data))
+    );
     assert_eq!([!c, crc32(data)], [packages::crc32(data); 2]);
     assert_eq!(crc16_xmodem(0, data), packages::crc16(data));
     let cms = crc::Crc::<u16>::new(&crc::CRC_16_CMS).checksum(data);
@@ -101,7 +109,9 @@ fn digests(data: &[u8]) {
 fn versions(data: &[u8]) {
     let mut words = data.splitn(3, |b| *b == b' ');
     let mut next = || Version::from_bytes(words.next().unwrap_or(&[]));
-    let (Ok(a), Ok(b), Ok(c)) = (next(), next(), next()) else { return };
+    let (Ok(a), Ok(b), Ok(c)) = (next(), next(), next()) else {
+        return;
+    };
     use VersionOrder::{Newer, Older, Same, Unrelated};
     let order = |x: &Version, y: &Version| VersionRule::Numeric.compare(x, y);
     assert_eq!(order(&a, &a), Same);
@@ -126,7 +136,9 @@ fn versions(data: &[u8]) {
 fn lines(data: &[u8]) {
     let coded: Vec<u8> = line_code::encode(data).flatten().collect();
     assert_eq!(Some(coded.len()), line_code::coded_len(data.len()));
-    let plain: Vec<u8> = line_code::decode(&coded).flat_map(|l| l.expect("our own line")).collect();
+    let plain: Vec<u8> = line_code::decode(&coded)
+        .flat_map(|l| l.expect("our own line"))
+        .collect();
     assert!(plain.starts_with(data) && plain[data.len()..].iter().all(|b| *b == 0xFF));
     for (n, line) in line_code::decode(data).enumerate() {
         if let Ok(plain) = line {
@@ -149,7 +161,9 @@ fn lines(data: &[u8]) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&which, data)) = data.split_first() else { return };
+    let Some((&which, data)) = data.split_first() else {
+        return;
+    };
     match which % 6 {
         0 => trailer_and_block(data),
         1 => descriptor(data),

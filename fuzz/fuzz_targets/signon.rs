@@ -13,7 +13,9 @@ use ota_proto::topics::Topic;
 use uota_fuzz::Input;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(text) = core::str::from_utf8(data) else { return };
+    let Ok(text) = core::str::from_utf8(data) else {
+        return;
+    };
     let name = parse_username(text);
     if let Ok((dn, pk)) = name {
         assert_eq!(format!("{dn}&{pk}"), text);
@@ -24,7 +26,10 @@ fuzz_target!(|data: &[u8]| {
         assert!(client.verify("pk", "dn", "secret", data).is_err());
     }
     if let Some(parsed) = Topic::parse(text) {
-        assert_eq!(Topic::of_device(text, parsed.product_key, parsed.device_name), Some(parsed.topic));
+        assert_eq!(
+            Topic::of_device(text, parsed.product_key, parsed.device_name),
+            Some(parsed.topic)
+        );
     }
 
     let mut words = text.splitn(3, ' ');
@@ -33,22 +38,39 @@ fuzz_target!(|data: &[u8]| {
     for topic in Topic::ALL {
         if let Ok(name) = topic.name(pk, dn) {
             let parsed = Topic::parse(name.as_str()).expect("our own topic");
-            assert_eq!((parsed.topic, parsed.product_key, parsed.device_name), (topic, pk, dn));
+            assert_eq!(
+                (parsed.topic, parsed.product_key, parsed.device_name),
+                (topic, pk, dn)
+            );
         }
     }
     let mut input = Input::new(rest.as_bytes());
-    let method = [SignMethod::HmacMd5, SignMethod::HmacSha1, SignMethod::HmacSha256][input.below(3)];
-    let mode = if input.flag() { SecureMode::Tls } else { SecureMode::Tcp };
+    let method = [
+        SignMethod::HmacMd5,
+        SignMethod::HmacSha1,
+        SignMethod::HmacSha256,
+    ][input.below(3)];
+    let mode = if input.flag() {
+        SecureMode::Tls
+    } else {
+        SecureMode::Tcp
+    };
     let bit = input.u16();
     let secret = core::str::from_utf8(input.rest()).unwrap_or("");
-    let Ok(credentials) = Credentials::new(pk, dn, secret, "") else { return };
+    let Ok(credentials) = Credentials::new(pk, dn, secret, "") else {
+        return;
+    };
     let signon = SignOn::new(&credentials, method, mode).expect("all methods are there");
     let client = ClientId::parse(signon.client_id()).expect("our own identifier");
     assert_eq!(parse_username(signon.username()), Ok((dn, pk)));
     assert_eq!(client.method, method);
     let mut password = signon.password().as_bytes().to_vec();
     assert_eq!(client.verify(pk, dn, secret, &password), Ok(()));
-    assert!(client.verify(pk, dn, &format!("{secret}x"), &password).is_err());
+    assert!(
+        client
+            .verify(pk, dn, &format!("{secret}x"), &password)
+            .is_err()
+    );
     let at = usize::from(bit) / 8 % password.len();
     password[at] ^= 1 << (bit % 8);
     // Upper-case digits are the same digits.

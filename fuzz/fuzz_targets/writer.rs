@@ -51,7 +51,11 @@ fuzz_target!(|data: &[u8]| {
             }
             _ => {
                 let n = usize::from(input.u8());
-                let n = if n == 255 { usize::from(input.u16()) % SIZE } else { n };
+                let n = if n == 255 {
+                    usize::from(input.u16()) % SIZE
+                } else {
+                    n
+                };
                 writer.write(&stream[at..(at + n).min(stream.len())])
             }
         };
@@ -71,7 +75,10 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         let durable = writer.durable() as usize;
-        assert!(writer.flash_mut().dump(0, durable) == stream[..durable], "durable bytes");
+        assert!(
+            writer.flash_mut().dump(0, durable) == stream[..durable],
+            "durable bytes"
+        );
     }
     writer.flash_mut().cancel_cut();
     let len = writer.position() as usize;
@@ -80,6 +87,11 @@ fuzz_target!(|data: &[u8]| {
     assert!(writer.flush().is_err());
     let flash = writer.into_inner();
     assert!(flash.dump(0, len) == stream[..len]);
-    assert!(flash.dump(len as u32, len.next_multiple_of(16) - len).iter().all(|b| *b == 0xFF));
+    assert!(
+        flash
+            .dump(len as u32, len.next_multiple_of(16) - len)
+            .iter()
+            .all(|b| *b == 0xFF)
+    );
     assert_eq!(flash.stats().reprograms, 0);
 });

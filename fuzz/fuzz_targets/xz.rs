@@ -41,7 +41,10 @@ fn ours(mut stream: &[u8], piece: usize, room: usize) -> Result<Vec<u8>, XzError
 fn theirs(stream: &[u8]) -> Option<Vec<u8>> {
     let mut out = vec![];
     let mut reader = XzReader::new(stream, false);
-    (&mut reader).take(MAX as u64 + 1).read_to_end(&mut out).ok()?;
+    (&mut reader)
+        .take(MAX as u64 + 1)
+        .read_to_end(&mut out)
+        .ok()?;
     Some(out)
 }
 
@@ -49,7 +52,10 @@ fn theirs(stream: &[u8]) -> Option<Vec<u8>> {
 fn lzma2(data: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut reader = Lzma2Reader::new(data, DICT as u32, None);
     let mut out = vec![];
-    (&mut reader).take(MAX as u64 + 1).read_to_end(&mut out).ok()?;
+    (&mut reader)
+        .take(MAX as u64 + 1)
+        .read_to_end(&mut out)
+        .ok()?;
     (out.len() <= MAX).then_some((out, data.len() - reader.into_inner().len()))
 }
 

@@ -91,7 +91,11 @@ impl Shape {
 
     /// How its bytes lie.
     pub fn coding(&self) -> Coding {
-        if self.coded { Coding::MK3060 } else { Coding::Plain }
+        if self.coded {
+            Coding::MK3060
+        } else {
+            Coding::Plain
+        }
     }
 
     /// The image proper.
@@ -126,7 +130,11 @@ impl Shape {
             file.extend(signature.to_vec());
             file.extend(block.footer());
         }
-        let trailer = Trailer { kind: self.kind, size: file.len() as u32, md5: md5(&file) };
+        let trailer = Trailer {
+            kind: self.kind,
+            size: file.len() as u32,
+            md5: md5(&file),
+        };
         file.extend(trailer.to_bytes());
         file
     }

@@ -100,7 +100,10 @@ fn records() -> Vec<Vec<u8>> {
         (0, [&[0x4C, 1][..], block.header()].concat()),
         (1, file[0x40..0xA0].to_vec()),
         (3, vec![5; 300]),
-        (5, hal_mk3060::line_code::encode(&[3; 64]).flatten().collect()),
+        (
+            5,
+            hal_mk3060::line_code::encode(&[3; 64]).flatten().collect(),
+        ),
     ];
     if let (Ok(spki), Ok(pkcs1)) = (key.to_public_key_der(), key.to_pkcs1_der()) {
         seeds.push((2, spki.to_vec()));
@@ -111,10 +114,17 @@ fn records() -> Vec<Vec<u8>> {
     }
     let header = "const unsigned char ota_pubn_buf[256] = {0x01, 2, 0X03,};\nota_pube_buf[3] = {0x01,0x00,0x01};";
     seeds.push((2, header.as_bytes().to_vec()));
-    for text in ["app-1.0.9 app-1.0.10 app-1.0.10-rc1", "1.2 1.2.0 1.2.0-", "a01 a1 a1b"] {
+    for text in [
+        "app-1.0.9 app-1.0.10 app-1.0.10-rc1",
+        "1.2 1.2.0 1.2.0-",
+        "a01 a1 a1b",
+    ] {
         seeds.push((4, text.as_bytes().to_vec()));
     }
-    seeds.into_iter().map(|(which, bytes)| [vec![which], bytes].concat()).collect()
+    seeds
+        .into_iter()
+        .map(|(which, bytes)| [vec![which], bytes].concat())
+        .collect()
 }
 
 fn xz() -> Vec<Vec<u8>> {

@@ -25,13 +25,6 @@ pub struct What {
     input: Option<PathBuf>,
 }
 
-impl What {
-    /// All targets, `runs` inputs each.
-    pub fn smoke(runs: u64) -> Self {
-        Self { target: None, seconds: None, runs: Some(runs), input: None }
-    }
-}
-
 /// What cargo-fuzz passes, as far as a stable compiler takes it: coverage and
 /// comparisons, no sanitizer (there is no `unsafe` to watch).
 const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
@@ -77,14 +70,23 @@ fn one(what: &What, target: &str, programs: &Path, folder: &Path) -> Result<()> 
     let corpus = folder.join("corpus").join(target);
     let found = folder.join("found").join(target);
     std::fs::create_dir_all(&found)?;
-    Cmd::new(programs.join("seeds")).arg(target).arg(&corpus).output()?;
+    Cmd::new(programs.join("seeds"))
+        .arg(target)
+        .arg(&corpus)
+        .output()?;
     let limit = match what.runs {
         Some(runs) => format!("-runs={runs}"),
         None => format!("-max_total_time={}", what.seconds.unwrap_or(SECONDS)),
     };
     // The last line it prints is the number of inputs and the seconds taken.
     program
-        .args([&limit, "-max_len=1500", "-timeout=20", "-rss_limit_mb=1024", "-verbosity=0"])
+        .args([
+            &limit,
+            "-max_len=1500",
+            "-timeout=20",
+            "-rss_limit_mb=1024",
+            "-verbosity=0",
+        ])
         .arg(format!("-artifact_prefix={}/", found.display()))
         .args(["-print_final_stats=1"])
         .arg(&corpus)
@@ -95,7 +97,10 @@ fn targets() -> Result<Vec<String>> {
     let mut names = vec![];
     for entry in std::fs::read_dir(root().join("fuzz/fuzz_targets"))? {
         let path = entry?.path();
-        names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        names.extend(
+            path.file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned()),
+        );
     }
     names.sort();
     Ok(names)
