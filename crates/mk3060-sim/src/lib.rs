@@ -5,6 +5,7 @@ mod board;
 mod cpu;
 mod first_stage;
 mod flash;
+pub mod host;
 mod machine;
 mod peripherals;
 mod report;

@@ -1,0 +1,11 @@
+//! What surrounds a board on a desk: a cable to the network, a console, a file
+//! that keeps the flash.
+
+mod file;
+mod net;
+mod session;
+mod slip;
+
+pub use file::FlashFile;
+pub use net::{Map, MapError, Net};
+pub use session::Session;
