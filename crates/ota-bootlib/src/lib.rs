@@ -13,6 +13,8 @@ mod io;
 mod journal;
 #[cfg(feature = "mailbox")]
 mod mailbox;
+#[cfg(feature = "nbdiff")]
+mod nbdiff;
 #[cfg(feature = "overwrite")]
 mod overwrite;
 mod patch;
@@ -38,6 +40,8 @@ pub use fault::{Fault, FaultKind, Part};
 pub use journal::{Journal, ROW};
 #[cfg(feature = "mailbox")]
 pub use mailbox::{MAIL_LEN, Mail};
+#[cfg(feature = "nbdiff")]
+pub use nbdiff::Nbdiff;
 pub use patch::{Patch, Section};
 #[cfg(any(feature = "patch-swap", feature = "in-place"))]
 pub use start::start_up_with_patch;

@@ -1,0 +1,88 @@
+//! AliOS nbdiff patches behind the patch seam.
+
+use ota_delta::io::IoError;
+use ota_delta::nbdiff::{Error, SliceDecoder, Workspace, scan};
+use ota_verify::ReadAt;
+
+use crate::patch::{Patch, Section};
+
+/// nbdiff as a [`Patch`], in about 98 KiB of memory lent by the caller.
+pub struct Nbdiff<'w> {
+    workspace: &'w mut Workspace,
+}
+
+impl<'w> Nbdiff<'w> {
+    /// `workspace` is only used while slices are rebuilt.
+    pub fn new(workspace: &'w mut Workspace) -> Self {
+        Nbdiff { workspace }
+    }
+}
+
+/// One crate's reader as the other's.
+struct Bytes<'a>(&'a mut dyn ReadAt);
+
+impl ota_delta::ReadAt for Bytes<'_> {
+    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
+        self.0.read_at(offset, buf).map_err(|_| IoError)
+    }
+}
+
+impl Patch for Nbdiff<'_> {
+    fn scan(
+        &mut self,
+        patch: &mut dyn ReadAt,
+        slice_len: u32,
+        visit: &mut dyn FnMut(Section) -> bool,
+    ) -> Option<u32> {
+        let len = patch.size();
+        scan(&mut Bytes(patch), len, slice_len, &mut |s| {
+            let section = Section {
+                at: s.section_offset,
+                new_at: s.new_offset,
+                new_len: s.header.new_len,
+            };
+            // Any error stops the walk.
+            if visit(section) {
+                Ok(())
+            } else {
+                Err(Error::Length)
+            }
+        })
+        .ok()
+    }
+
+    fn rebuild(
+        &mut self,
+        patch: &mut dyn ReadAt,
+        slice_len: u32,
+        section: Section,
+        old: &mut dyn ReadAt,
+        buf: &mut [u8],
+        out: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Option<()> {
+        let (patch_len, old_len) = (patch.size(), old.size());
+        let mut patch = Bytes(patch);
+        let mut old = Bytes(old);
+        let mut slice = SliceDecoder::begin(
+            self.workspace,
+            &mut patch,
+            section.at,
+            patch_len,
+            slice_len,
+            old_len,
+        )
+        .ok()?;
+        if slice.header().new_len != section.new_len || buf.is_empty() {
+            return None;
+        }
+        let mut left = section.new_len;
+        while left > 0 {
+            let n = slice.read(&mut patch, &mut old, buf).ok()?;
+            if n == 0 || !out(buf.get(..n)?) {
+                return None;
+            }
+            left = left.checked_sub(n as u32)?;
+        }
+        Some(())
+    }
+}
