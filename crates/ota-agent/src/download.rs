@@ -7,7 +7,8 @@ use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
 use embedded_io_async::{Read, Write};
 use ota_proto::http::{
-    self, Event as HttpEvent, HttpError, MAX_REDIRECTS, Range, Request, Response, Scheme, Url, UrlError, Validator,
+    self, Event as HttpEvent, HttpError, MAX_REDIRECTS, Range, Request, Response, Scheme, Url,
+    UrlError, Validator,
 };
 use ota_proto::mqtt::Client;
 use ota_proto::session::{Cause, DownloadError, DownloadEvent};
@@ -316,11 +317,12 @@ where
             return Ok(Answer::Done { keep_alive });
         };
         let mut client = self.client.borrow_mut();
-        client.replace_kept(|old, room| {
-            let old = core::str::from_utf8(old).map_err(|_| UrlError::Character)?;
-            http::follow(&Url::parse(old)?, room, len)
-        })
-        .map_err(DownloadError::Url)?;
+        client
+            .replace_kept(|old, room| {
+                let old = core::str::from_utf8(old).map_err(|_| UrlError::Character)?;
+                http::follow(&Url::parse(old)?, room, len)
+            })
+            .map_err(DownloadError::Url)?;
         // Packets may be read again.
         self.control.notify.notify();
         Ok(Answer::Elsewhere)
