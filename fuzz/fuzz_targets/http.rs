@@ -97,7 +97,8 @@ fn check_head(range: Range, stream: &[u8], seen: &Seen) {
         let bytes = &stream[start..seen.head_len];
         match theirs.parse(bytes) {
             Ok(httparse::Status::Complete(n)) => start += n,
-            Err(httparse::Error::TooManyHeaders) => return,
+            // 1.2 to 1.9 is to be read as 1.1; they do not.
+            Err(httparse::Error::TooManyHeaders | httparse::Error::Version) => return,
             other => panic!("taken, but {other:?}: {:?}", String::from_utf8_lossy(bytes)),
         }
         let code = theirs.code.unwrap_or(0);
@@ -157,7 +158,11 @@ fuzz_target!(|data: &[u8]| {
     let stream = input.rest();
 
     let (whole, state) = run(range, stream, stream.len().max(1));
-    let (parts, other) = run(range, stream, piece);
+    let (mut parts, other) = run(range, stream, piece);
+    // Before an error, small pieces get more through.
+    if whole.end.is_err() && parts.body.starts_with(&whole.body) {
+        parts.body.truncate(whole.body.len());
+    }
     assert_eq!(whole, parts);
     assert_eq!(state.keep_alive(), other.keep_alive());
     check_head(range, stream, &whole);

@@ -205,7 +205,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         // From here on there is a whole image in the update slot.
         self.journal.state_mut().clear_cells(cell::PACKAGE, 1);
         self.steps = 0;
-        let begun = match self.journal.state().strategy() {
+        let begun = match self.strategy() {
             #[cfg(feature = "patch-swap")]
             Some(Strategy::PatchSwap) => self.swap_begin()?,
             #[cfg(feature = "in-place")]

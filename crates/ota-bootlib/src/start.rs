@@ -269,6 +269,13 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         }
     }
 
+    /// The strategy in hand. All but `Switch` take the first slot for the one
+    /// that runs: with the second one running they must not touch anything.
+    pub fn strategy(&self) -> Option<Strategy> {
+        let strategy = self.journal.state().strategy();
+        strategy.filter(|s| *s == Strategy::Switch || self.active_slot() == Slot::First)
+    }
+
     fn start(&mut self) {
         let trial = self.journal.state().phase() == Some(Phase::Trial);
         self.decision = Some(Decision::Start {
@@ -402,7 +409,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         #[cfg(feature = "mailbox")]
         self.clear_mailbox()?;
         self.refuse(FailCode::Strategy, 0);
-        let begun = match self.journal.state().strategy() {
+        let begun = match self.strategy() {
             #[cfg(feature = "swap")]
             Some(Strategy::Swap) => self.swap_begin()?,
             #[cfg(feature = "patch-swap")]
@@ -428,7 +435,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     }
 
     fn installing(&mut self) -> Result<(), Fault> {
-        match self.journal.state().strategy() {
+        match self.strategy() {
             #[cfg(feature = "swap")]
             Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_install(),
             #[cfg(feature = "overwrite")]
@@ -473,7 +480,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     }
 
     fn reverting(&mut self) -> Result<(), Fault> {
-        match self.journal.state().strategy() {
+        match self.strategy() {
             #[cfg(feature = "swap")]
             Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_revert(),
             #[cfg(feature = "switch")]

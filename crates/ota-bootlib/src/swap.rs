@@ -134,6 +134,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             self.refuse(FailCode::Digest, 0);
             return self.lost();
         }
-        self.go(Phase::Idle, true, false)
+        // What was there before need not have been verified: that is done next.
+        self.go(Phase::Idle, false, false)
     }
 }
