@@ -83,20 +83,25 @@ fn run(args: Args) -> Result<u8> {
     std::env::set_current_dir(sh::root())?;
     match args.task {
         Task::Setup { yes } => tools::setup(yes)?,
-        Task::Demo { args } => return program("ota-cli", Some("demo"), args),
+        Task::Demo { args } => return program("ota-cli", "dev", Some("demo"), args),
         Task::Test { only } => test::run(only)?,
         Task::Board { task } => board::run(task)?,
         Task::Size => images::size()?,
-        Task::Bench { args } => return program("uota-bench", None, args),
+        Task::Bench { args } => return program("uota-bench", "release", None, args),
         Task::Fuzz(what) => fuzz::run(&what)?,
-        Task::Powercut { args } => return program("powercut", None, args),
+        Task::Powercut { args } => return program("powercut", "release", None, args),
     }
     Ok(0)
 }
 
 /// Runs a program of the workspace; its exit code is ours.
-fn program(package: &str, verb: Option<&str>, args: Vec<String>) -> Result<u8> {
-    Cmd::cargo(["run", "--quiet", "--release", "--package", package, "--"])
+fn program(package: &str, profile: &str, verb: Option<&str>, args: Vec<String>) -> Result<u8> {
+    // Built apart, so that the build shows its progress and the run only its own words.
+    let wanted = ["--profile", profile, "--package", package];
+    Cmd::cargo(["build"]).args(wanted).run()?;
+    Cmd::cargo(["run", "--quiet"])
+        .args(wanted)
+        .arg("--")
         .args(verb)
         .args(args)
         .status()
