@@ -237,21 +237,22 @@ where
 
     fn act(&self, mut line: Option<&mut Line>) -> Option<Outcome> {
         let now = self.clock.now_ms();
-        let wishes = self.control.take();
-        if wishes.stop {
-            return Some(Outcome::Stopped);
-        }
-        if wishes.cancel && self.session.borrow_mut().cancel(now) {
-            self.observe(Event::Failed(Cause::Cancelled));
-        }
-        if wishes.check {
-            self.session.borrow_mut().check(now);
-        }
         if self.expires.is_some_and(|at| now >= at) && self.session.borrow().on_trial() {
             self.observe(Event::TrialExpired);
             return Some(Outcome::Reboot);
         }
         loop {
+            // Each time: what an action shows to the observer may change its mind.
+            let wishes = self.control.take();
+            if wishes.stop {
+                return Some(Outcome::Stopped);
+            }
+            if wishes.cancel && self.session.borrow_mut().cancel(now) {
+                self.observe(Event::Failed(Cause::Cancelled));
+            }
+            if wishes.check {
+                self.session.borrow_mut().check(now);
+            }
             // One packet at a time, so that there is room for each.
             if line.is_some() && !self.client.borrow().transmit().is_empty() {
                 return None;

@@ -12,6 +12,7 @@ use super::{DN, PK};
 #[derive(Default)]
 pub struct BrokerSide {
     accepted: bool,
+    last_heard: u64,
     next_id: u16,
 }
 
@@ -37,6 +38,8 @@ pub struct Broker {
     pub offer: Option<(String, Vec<u8>)>,
     /// Pushes the offer at each inform of another version.
     pub pushes: bool,
+    /// Pushes come before the acknowledgement of what caused them.
+    pub push_first: bool,
     pub extra: Vec<(When, Vec<u8>)>,
     /// Closes the connection so many milliseconds after the sign-on, so many times.
     pub kicks: Option<(u64, u32)>,
@@ -54,6 +57,8 @@ pub struct Broker {
     /// Steps and texts of progress reports.
     pub steps: Vec<(i64, String)>,
     pub pings: u32,
+    /// Connections closed because the device was silent for too long.
+    pub starved: u32,
 }
 
 fn topic(middle: &str) -> String {
@@ -79,9 +84,16 @@ impl Broker {
     pub fn step(&mut self, side: &mut BrokerSide, pipe: &mut Pipe, now: u64) -> Option<u64> {
         while let Some((packet, used)) = packet(&pipe.up) {
             pipe.up.drain(..used);
+            side.last_heard = now;
             self.packet(side, pipe, &packet, now);
         }
         if pipe.gone || pipe.end.is_some() {
+            return None;
+        }
+        // One and a half times the keep-alive of 60 s.
+        if side.accepted && now - side.last_heard > 90_000 {
+            self.starved += 1;
+            pipe.close(End::Fin);
             return None;
         }
         let at = self.kick_at.filter(|_| side.accepted)?;
@@ -149,6 +161,16 @@ impl Broker {
         }
         let text = std::str::from_utf8(rest).expect("text");
         let json: Value = serde_json::from_str(text).expect("JSON");
+        if !self.push_first {
+            self.acknowledge(pipe, text, id);
+        }
+        self.react(side, pipe, &name, &json);
+        if self.push_first {
+            self.acknowledge(pipe, text, id);
+        }
+    }
+
+    fn acknowledge(&mut self, pipe: &mut Pipe, text: &str, id: Option<[u8; 2]>) {
         if self
             .no_ack_for
             .as_ref()
@@ -158,6 +180,9 @@ impl Broker {
         } else if let Some([high, low]) = id {
             pipe.send(&[0x40, 2, high, low]);
         }
+    }
+
+    fn react(&mut self, side: &mut BrokerSide, pipe: &mut Pipe, name: &str, json: &Value) {
         if name == topic("inform") {
             let version = json["params"]["version"].as_str().unwrap().to_owned();
             self.informs += 1;

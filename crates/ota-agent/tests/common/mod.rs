@@ -15,7 +15,9 @@ use ota_agent::{
 };
 use ota_bootlib::{Config, Decision, ImageCheck, Journal, Partitions, Strategy, start_up};
 use ota_flash::sim::SimFlash;
-use ota_flash::{Partition, PartitionEntry, PartitionId, PartitionTable, Permissions};
+use ota_flash::{
+    FlashOp, Partition, PartitionEntry, PartitionId, PartitionTable, Permissions, TraceFlash,
+};
 use ota_proto::signon::Credentials;
 use ota_verify::build::{Layout, PackOptions, PrivateKey, pack};
 use ota_verify::{
@@ -31,7 +33,7 @@ pub const DN: &str = "dev001";
 pub const SECTOR: usize = 4096;
 pub const UNIT: usize = 32;
 pub type Flash = SimFlash<SECTOR, UNIT>;
-type View<'a> = Partition<'a, Flash>;
+pub type View<'a> = Partition<'a, Flash>;
 
 pub const MINUTE: u64 = 60_000;
 
@@ -108,6 +110,10 @@ pub struct World {
     /// The application starts and does nothing.
     pub app_hangs: Cell<bool>,
     pub rx: usize,
+    /// What an image on trial takes for its version, if not what its descriptor says.
+    pub says: RefCell<Option<Version>>,
+    /// How long the erase of a sector stops everything.
+    pub erase_ms: u64,
     random: Cell<u32>,
 }
 
@@ -156,6 +162,8 @@ impl World {
             window: 64 * 1024,
             app_hangs: Cell::new(false),
             rx: 4096 + 96,
+            says: RefCell::default(),
+            erase_ms: 0,
             random: Cell::new(1),
         }
     }
@@ -209,6 +217,10 @@ impl World {
         };
         let descriptor = read_descriptor(&mut NorReader(&mut parts.active), Coding::Plain);
         let version = descriptor.unwrap().unwrap().version;
+        let version = match *self.says.borrow() {
+            Some(says) if trial => says,
+            _ => version,
+        };
         if self.app_hangs.get() && trial {
             return Stop::Reboot;
         }
@@ -236,7 +248,11 @@ impl World {
             clock: &self.time,
             rng: Dice(&self.random),
             sink: ImageSlot::<_, UNIT>::new(
-                parts.update,
+                TraceFlash::new(parts.update, |op| {
+                    if matches!(op, FlashOp::Erase { .. }) {
+                        self.time.pass(self.erase_ms);
+                    }
+                }),
                 usable,
                 &self.policy,
                 &self.keys,
@@ -291,7 +307,23 @@ impl World {
         panic!("restarts for ever: {}", self.tail());
     }
 
+    /// As `live`, until power is cut.
+    pub fn live_until_cut(&self, quiet: u64) -> Stop {
+        loop {
+            match self.power(quiet) {
+                Stop::Reboot => {}
+                end => return end,
+            }
+        }
+    }
+
+    /// Lends a partition.
+    pub fn with<T>(&self, id: PartitionId, f: impl FnOnce(View<'_>) -> T) -> T {
+        f(self.table().open(&self.flash, id).unwrap())
+    }
+
     pub fn journal<T>(&self, f: impl FnOnce(&Journal<View<'_>>) -> T) -> T {
+        self.flash.borrow_mut().power_on();
         let table = self.table();
         let view = table
             .open(&self.flash, PartitionId::RecoveryBackPara)
