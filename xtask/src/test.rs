@@ -2,8 +2,9 @@
 
 use crate::sh::{Cmd, find};
 use crate::{board, tools};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
+use std::path::Path;
 use std::time::Instant;
 
 /// A part of the tests.
@@ -22,9 +23,6 @@ const ALL: [(Part, &str); 3] = [
     (Part::Peers, "peers"),
     (Part::Board, "board"),
 ];
-
-/// Packages whose feature `peers` turns on tests against real programs.
-const PEER_CRATES: [&str; 3] = ["ota-cli", "ota-cloud", "uota-tests"];
 
 /// Runs the parts asked for; the first failure ends it.
 pub fn run(only: Option<Part>) -> Result<()> {
@@ -72,18 +70,42 @@ fn host() -> Result<()> {
     Cmd::cargo(["test", "--workspace"]).run()
 }
 
+/// Tests against programs we did not write stand in `tests/` of every package
+/// with a feature `peers`.
 fn peers() -> Result<()> {
-    let mut cmd = Cmd::cargo(["test"]).env("UOTA_PYTHON", tools::python());
+    let packages = peer_packages()?;
+    let mut cmd = Cmd::cargo(["test", "--test", "*"]).env("UOTA_PYTHON", tools::python());
     for server in ["mosquitto", "nginx"] {
         if let Some(path) = find(server) {
             cmd = cmd.env(&format!("UOTA_{}", server.to_uppercase()), path);
         }
     }
-    for name in PEER_CRATES {
+    for name in &packages {
         cmd = cmd.args(["-p", name]);
     }
-    let features: Vec<_> = PEER_CRATES.iter().map(|c| format!("{c}/peers")).collect();
+    let features: Vec<_> = packages.iter().map(|p| format!("{p}/peers")).collect();
     // Peers take fixed resources (ports, processes): one test at a time.
     cmd.args(["--features", &features.join(","), "--", "--test-threads=1"])
         .run()
+}
+
+/// Names of the packages whose manifest has a feature `peers`.
+fn peer_packages() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir("crates")? {
+        names.extend(peer_package(&entry?.path())?);
+    }
+    names.extend(peer_package("tests".as_ref())?);
+    names.sort();
+    Ok(names)
+}
+
+fn peer_package(dir: &Path) -> Result<Option<String>> {
+    let path = dir.join("Cargo.toml");
+    let manifest = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let value = |key: &str| {
+        let line = manifest.lines().find_map(|l| l.strip_prefix(key))?;
+        Some(line.trim_matches(['=', ' ', '"']).to_string())
+    };
+    Ok(value("peers ").and_then(|_| value("name ")))
 }
