@@ -153,6 +153,7 @@ impl<'a> App<'a> {
     }
 
     /// What the device says at start, and what it goes on with.
+    #[inline(never)]
     fn hello(&self) {
         hardware::show(b"\r\n");
         self.log(Level::Info, format_args!("Hello OTA."));
@@ -222,6 +223,7 @@ impl<'a> App<'a> {
     }
 
     /// One turn of the loop beside the agent.
+    #[inline(never)]
     fn turn(&self) {
         self.net.poll(Millis.now_ms());
         if let Some(line) = self.console.next_line() {
@@ -289,6 +291,7 @@ impl<'a> App<'a> {
         }
     }
 
+    #[inline(never)]
     fn command(&self, command: Command<'_>) {
         let console = self.console;
         match command {

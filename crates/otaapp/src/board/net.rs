@@ -3,7 +3,7 @@
 use super::link::{FRAME, Link, MTU, address};
 use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
-use core::task::Poll;
+use core::task::{Context, Poll};
 use embedded_io_async::{ErrorType, Read, Write};
 use ota_agent::{Connect, ConnectFailure, Security};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
@@ -142,10 +142,14 @@ struct Stack<'a, L> {
 }
 
 impl<'a, L: Link> Stack<'a, L> {
-    fn connection(&mut self, slot: usize) -> &mut tcp::Socket<'a> {
+    fn handle(&self, slot: usize) -> SocketHandle {
         // Slots are 0 and 1.
         let [first, second] = self.connections;
-        let handle = if slot == 0 { first } else { second };
+        if slot == 0 { first } else { second }
+    }
+
+    fn connection(&mut self, slot: usize) -> &mut tcp::Socket<'a> {
+        let handle = self.handle(slot);
         self.sockets.get_mut(handle)
     }
 
@@ -340,8 +344,70 @@ impl<'a, L: Link> Net<'a, L> {
         poll_fn(|cx| query.poll(cx)).await
     }
 
+    // Once in the program, not in each future.
+    #[inline(never)]
+    fn begin(&self, slot: usize, to: IpAddress, port: u16) -> Result<(), ConnectFailure> {
+        let stack = &mut *self.stack.borrow_mut();
+        stack.port = if PORTS.contains(&stack.port.wrapping_add(1)) {
+            stack.port + 1
+        } else {
+            *PORTS.start()
+        };
+        let local = stack.port;
+        let handle = stack.handle(slot);
+        stack
+            .sockets
+            .get_mut::<tcp::Socket<'_>>(handle)
+            .connect(stack.interface.context(), (to, port), local)
+            .map_err(|_| ConnectFailure::Connect)
+    }
+
+    #[inline(never)]
+    fn connected(&self, slot: usize, cx: &Context<'_>) -> Poll<Result<(), ConnectFailure>> {
+        let stack = &mut *self.stack.borrow_mut();
+        let socket = stack.connection(slot);
+        match socket.state() {
+            tcp::State::SynSent | tcp::State::SynReceived => {
+                socket.register_send_waker(cx.waker());
+                Poll::Pending
+            }
+            tcp::State::Closed => Poll::Ready(Err(ConnectFailure::Connect)),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    #[inline(never)]
+    fn read(&self, slot: usize, cx: &Context<'_>, buf: &mut [u8]) -> Poll<Result<usize, Broken>> {
+        let stack = &mut *self.stack.borrow_mut();
+        let socket = stack.connection(slot);
+        match socket.recv_slice(buf) {
+            Ok(0) if !buf.is_empty() => {
+                socket.register_recv_waker(cx.waker());
+                Poll::Pending
+            }
+            Ok(len) => Poll::Ready(Ok(len)),
+            Err(tcp::RecvError::Finished) => Poll::Ready(Ok(0)),
+            Err(tcp::RecvError::InvalidState) => Poll::Ready(Err(Broken)),
+        }
+    }
+
+    #[inline(never)]
+    fn write(&self, slot: usize, cx: &Context<'_>, buf: &[u8]) -> Poll<Result<usize, Broken>> {
+        let stack = &mut *self.stack.borrow_mut();
+        let socket = stack.connection(slot);
+        match socket.send_slice(buf) {
+            Ok(0) if !buf.is_empty() => {
+                socket.register_send_waker(cx.waker());
+                Poll::Pending
+            }
+            Ok(len) => Poll::Ready(Ok(len)),
+            Err(tcp::SendError::InvalidState) => Poll::Ready(Err(Broken)),
+        }
+    }
+
     /// Takes a slot whose last connection is over; else breaks one that is still
     /// being closed.
+    #[inline(never)]
     fn take(&self) -> Option<Stream<'_, 'a, L>> {
         let stack = &mut *self.stack.borrow_mut();
         let free = |slot: &usize| self.taken.get(*slot).is_some_and(|taken| !taken.get());
@@ -375,7 +441,8 @@ struct Query<'n, 'a, L: Link> {
 }
 
 impl<L: Link> Query<'_, '_, L> {
-    fn poll(&mut self, cx: &core::task::Context<'_>) -> Poll<Result<IpAddress, ConnectFailure>> {
+    #[inline(never)]
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<IpAddress, ConnectFailure>> {
         let Some(handle) = self.handle else {
             return Poll::Ready(Err(ConnectFailure::Dns));
         };
@@ -410,15 +477,9 @@ pub struct Stream<'n, 'a, L: Link> {
     slot: usize,
 }
 
-impl<'a, L: Link> Stream<'_, 'a, L> {
-    fn with<T>(&self, f: impl FnOnce(&mut tcp::Socket<'a>) -> T) -> T {
-        f(self.net.stack.borrow_mut().connection(self.slot))
-    }
-}
-
 impl<L: Link> Drop for Stream<'_, '_, L> {
     fn drop(&mut self) {
-        self.with(tcp::Socket::close);
+        self.net.stack.borrow_mut().connection(self.slot).close();
         if let Some(taken) = self.net.taken.get(self.slot) {
             taken.set(false);
         }
@@ -449,34 +510,13 @@ impl<L: Link> ErrorType for Stream<'_, '_, L> {
 
 impl<L: Link> Read for Stream<'_, '_, L> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Broken> {
-        poll_fn(|cx| {
-            self.with(|socket| match socket.recv_slice(buf) {
-                Ok(0) if !buf.is_empty() => {
-                    socket.register_recv_waker(cx.waker());
-                    Poll::Pending
-                }
-                Ok(len) => Poll::Ready(Ok(len)),
-                Err(tcp::RecvError::Finished) => Poll::Ready(Ok(0)),
-                Err(tcp::RecvError::InvalidState) => Poll::Ready(Err(Broken)),
-            })
-        })
-        .await
+        poll_fn(|cx| self.net.read(self.slot, cx, buf)).await
     }
 }
 
 impl<L: Link> Write for Stream<'_, '_, L> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, Broken> {
-        poll_fn(|cx| {
-            self.with(|socket| match socket.send_slice(buf) {
-                Ok(0) if !buf.is_empty() => {
-                    socket.register_send_waker(cx.waker());
-                    Poll::Pending
-                }
-                Ok(len) => Poll::Ready(Ok(len)),
-                Err(tcp::SendError::InvalidState) => Poll::Ready(Err(Broken)),
-            })
-        })
-        .await
+        poll_fn(|cx| self.net.write(self.slot, cx, buf)).await
     }
 
     /// What was written goes out by itself: nothing to wait for.
@@ -505,33 +545,8 @@ impl<'a, L: Link> Connect for Net<'a, L> {
         }
         let address = self.resolve(host).await?;
         let stream = self.take().ok_or(ConnectFailure::Connect)?;
-        {
-            let stack = &mut *self.stack.borrow_mut();
-            stack.port = if PORTS.contains(&stack.port.wrapping_add(1)) {
-                stack.port + 1
-            } else {
-                *PORTS.start()
-            };
-            let local = stack.port;
-            let [first, second] = stack.connections;
-            let handle = if stream.slot == 0 { first } else { second };
-            stack
-                .sockets
-                .get_mut::<tcp::Socket<'_>>(handle)
-                .connect(stack.interface.context(), (address, port), local)
-                .map_err(|_| ConnectFailure::Connect)?;
-        }
-        poll_fn(|cx| {
-            stream.with(|socket| match socket.state() {
-                tcp::State::SynSent | tcp::State::SynReceived => {
-                    socket.register_send_waker(cx.waker());
-                    Poll::Pending
-                }
-                tcp::State::Closed => Poll::Ready(Err(ConnectFailure::Connect)),
-                _ => Poll::Ready(Ok(())),
-            })
-        })
-        .await?;
+        self.begin(stream.slot, address, port)?;
+        poll_fn(|cx| self.connected(stream.slot, cx)).await?;
         Ok(stream)
     }
 
