@@ -51,6 +51,13 @@ const SELFTEST: Program = Program {
     script: "app.x",
     thumb: false,
 };
+const OTAAPP: Program = Program {
+    package: "otaapp",
+    name: "otaapp",
+    example: false,
+    script: "app.x",
+    thumb: false,
+};
 const TINYAPP: Program = Program {
     package: "boot2",
     name: "tinyapp",
@@ -163,7 +170,7 @@ impl Build {
 }
 
 /// The application that `board build` packs.
-const APP: Program = TINYAPP;
+const APP: Program = OTAAPP;
 
 fn ota() -> Cmd {
     Cmd::cargo(["run", "--quiet", "-p", "ota-cli", "--"])
@@ -174,7 +181,7 @@ pub fn test() -> Result<()> {
     let board = Board::find()?;
     let dir = target_dir().join("test-images");
     std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-    for program in [BOOT2, SELFTEST, TINYAPP] {
+    for program in [BOOT2, SELFTEST, TINYAPP, OTAAPP] {
         program.binary(&board, &[], &dir)?;
     }
     Cmd::cargo(["test", "-p", "mk3060-sim", "-p", "board-tests"])
