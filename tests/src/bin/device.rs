@@ -1,0 +1,5 @@
+//! `otaapp`, for tests that start it as a process.
+
+fn main() -> std::process::ExitCode {
+    otaapp::host::main()
+}
