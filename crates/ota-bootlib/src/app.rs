@@ -4,6 +4,7 @@
 use embedded_storage::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
 
 use crate::Hooks;
+use crate::bugs::{self, Bug};
 use crate::fault::Fault;
 use crate::journal::Journal;
 use crate::state::{FailCode, Failure, Phase, ResumeIdentity, Strategy, VersionText, cell, flag};
@@ -345,6 +346,9 @@ impl<P: NorFlash> Journal<P> {
     /// # Errors
     /// Flash faults; the active slot must not be changed then.
     pub fn revoke_verdict(&mut self, hooks: &mut dyn Hooks) -> Result<(), AppError> {
+        if bugs::has(Bug::VerdictKept) {
+            return Ok(());
+        }
         if self.is_blank() || self.state().has(flag::VERDICT) {
             self.state_mut().set(flag::VERDICT, false);
             self.write_all(hooks)?;

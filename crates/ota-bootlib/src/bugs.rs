@@ -28,13 +28,15 @@ pub enum Bug {
     UnstableRecordTrusted = 10,
     /// The verdict on the active slot survives an erase of it.
     VerdictKept = 11,
-    /// Boot state is kept in `PARAMETER_1` only.
+    /// Boot state is kept in `PARAMETER_1`, which an application may erase.
     StateInMailbox = 12,
+    /// Journal rows that an interrupted write may have touched are used again.
+    RowsNotClosed = 13,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ScratchElsewhere,
         Self::FirstSliceRestarts,
         Self::FirstSectorNotResumed,
@@ -47,6 +49,7 @@ impl Bug {
         Self::UnstableRecordTrusted,
         Self::VerdictKept,
         Self::StateInMailbox,
+        Self::RowsNotClosed,
     ];
 }
 

@@ -3,6 +3,7 @@
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::Hooks;
+use crate::bugs::{self, Bug};
 use crate::fault::{Fault, FaultKind, Part};
 
 /// A partition together with what it is called in a [`Fault`].
@@ -101,7 +102,7 @@ pub(crate) fn copy_sector<P: NorFlash, H: Hooks>(
     let mut again = true;
     let mut at = 0;
     while at < P::ERASE_SIZE as u32 {
-        if at == 0 {
+        if at == 0 && !taken_as_erased(to.as_deref_mut(), to_at, pieces)? {
             match &mut to {
                 Some(to) => to.erase(to_at, hooks)?,
                 None => from.erase(to_at, hooks)?,
@@ -124,6 +125,28 @@ pub(crate) fn copy_sector<P: NorFlash, H: Hooks>(
         }
     }
     Ok(())
+}
+
+/// The planted bug of that name: blank is taken for erased.
+fn taken_as_erased<P: NorFlash>(
+    to: Option<&mut Place<'_, P>>,
+    to_at: u32,
+    pieces: &mut Pieces<'_>,
+) -> Result<bool, Fault> {
+    if !bugs::has(Bug::BlankIsEvidence) {
+        return Ok(false);
+    }
+    let Some(to) = to else { return Ok(false) };
+    let mut at = 0;
+    while at < P::ERASE_SIZE as u32 {
+        let (a, _) = pieces.cut(P::ERASE_SIZE as u32 - at);
+        to.read(to_at.saturating_add(at), a)?;
+        if !is_blank(a) {
+            return Ok(false);
+        }
+        at += a.len() as u32;
+    }
+    Ok(true)
 }
 
 /// Whether the sectors at `at` of `a` and of `b` hold the same.

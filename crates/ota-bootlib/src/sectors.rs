@@ -3,6 +3,7 @@
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::Hooks;
+use crate::bugs::{self, Bug};
 use crate::fault::{Fault, Part};
 use crate::io::copy_sector;
 use crate::start::{Loader, Passed};
@@ -65,10 +66,19 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     fn passed(&mut self) -> bool {
         let step = self.steps;
         self.steps = step.saturating_add(1);
-        step < self.journal.state().progress()
+        let mut done = self.journal.state().progress();
+        if bugs::has(Bug::FirstSliceRestarts) && done < 32
+            || bugs::has(Bug::FirstSectorNotResumed) && done == 1
+        {
+            done = 0;
+        }
+        step < done
     }
 
     fn record(&mut self) -> Result<(), Fault> {
+        if bugs::has(Bug::RequestClearedFirst) {
+            return Ok(());
+        }
         self.journal.state_mut().set_progress(self.steps);
         self.journal.write_cell(cell::CORE, self.hooks)
     }

@@ -209,6 +209,12 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     pub const SECTOR: u32 = P::ERASE_SIZE as u32;
 
     fn run(&mut self) -> Decision {
+        if self.planted() {
+            return Decision::Start {
+                slot: self.active_slot(),
+                trial: false,
+            };
+        }
         for _ in 0..PASSES {
             let passed = self.pass();
             if let Some(decision) = self.decision {
@@ -221,6 +227,29 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         Decision::Recovery {
             reason: RecoveryReason::Unfinished,
         }
+    }
+
+    /// Planted bugs that act on what a reset left. `true`: start whatever there is.
+    #[inline(always)]
+    fn planted(&mut self) -> bool {
+        let phase = self.journal.state().phase();
+        if bugs::has(Bug::NeverRanReverts)
+            && phase == Some(Phase::Trial)
+            && self.journal.state().started() == 0
+        {
+            self.refuse(FailCode::NotConfirmed, 0);
+            let _ = self.go(Phase::Reverting, false, true);
+        }
+        let installing = phase == Some(Phase::Installing);
+        let mut head = [0; 32];
+        bugs::has(Bug::LostStateIsNormal) && installing && self.journal.is_torn()
+            || bugs::has(Bug::StateInMailbox)
+                && installing
+                && self
+                    .mailbox
+                    .as_mut()
+                    .is_some_and(|m| m.read(0, &mut head).is_ok())
+                && head == [0xFF; 32]
     }
 
     /// One pass. Without a decision the state moved on: look again.
@@ -362,11 +391,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             });
         }
         s.set_phase(next);
-        s.set(
-            flag::VERDICT,
-            good && !bugs::has(Bug::VerdictKept)
-                || s.has(flag::VERDICT) && bugs::has(Bug::VerdictKept),
-        );
+        s.set(flag::VERDICT, good);
         if matches!(next, Phase::Idle | Phase::ActiveInvalid) {
             s.forget_update();
         }

@@ -5,6 +5,7 @@
 //! what the new one does. A *sweep* runs its boot loader through cuts and checks
 //! the promises of `docs/power-safety.md` after each.
 
+pub mod bugs;
 pub mod format;
 pub mod sweep;
 pub mod table;

@@ -92,6 +92,8 @@ pub struct Sweep<'a, const S: usize, const U: usize> {
     pub plan: Plan,
 }
 
+/// Wrong results after which a sweep stops: no need to see more.
+const ENOUGH: u64 = 20;
 /// Threads of a sweep.
 const PARTS: usize = 2;
 
@@ -160,6 +162,9 @@ impl<const S: usize, const U: usize> Sweep<'_, S, U> {
         let sequences = self.planned_sequences(steps.len() as u64, part);
         let mut sequences = sequences.iter().peekable();
         for i in 0..steps.len() {
+            if row.wrong >= ENOUGH {
+                return;
+            }
             while let Some(cuts) = sequences.next_if(|s| s[0].0 == i as u64) {
                 let fired = self.from(row, &flash, &steps[i], cuts, &mut memo, None);
                 // A device that is at its end before the last cut is not counted.
@@ -238,6 +243,9 @@ impl<const S: usize, const U: usize> Sweep<'_, S, U> {
         apply(&mut flash, step);
         flash.power_on();
         for j in 0..tail.len() {
+            if row.wrong >= ENOUGH {
+                return;
+            }
             for v in self.variants(tail, j, true) {
                 row.pairs += 1;
                 let cut = (j as u64, v);

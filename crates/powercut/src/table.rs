@@ -287,5 +287,6 @@ pub fn main(args: &[String]) -> Result<bool, String> {
     let unfired: u64 = rows.iter().map(|r| r.unfired).sum();
     let sequences: u64 = rows.iter().map(|r| r.sequences).sum();
     println!("{wrong} wrong, {unfired} planned cuts did not fire, {sequences} random sequences");
-    Ok(rows.iter().all(Row::is_right))
+    let bugs = crate::bugs::run();
+    Ok(rows.iter().all(Row::is_right) && bugs)
 }

@@ -412,6 +412,29 @@ impl<const S: usize, const U: usize> World<S, U> {
         self.flash.reset_stats();
     }
 
+    /// The flash of this device when nothing was ever requested.
+    pub fn confirmed(&self) -> SimFlash<S, U> {
+        let mut flash = self.flash.clone();
+        let from = (self.layout.journal_sectors().start * S) as u32;
+        flash.load(from, &vec![0xFF; self.layout.journal as usize * S]);
+        let cell = RefCell::new(flash);
+        let mut parts = self.layout.open(&cell);
+        let good = [self.old.clone()];
+        let mut judge = Judge {
+            flash: &cell,
+            good: &good,
+        };
+        let mut buf = vec![0; S.max(2 * U)];
+        start_up(
+            &mut parts,
+            &mut judge,
+            &mut (),
+            &Config::default(),
+            &mut buf,
+        );
+        cell.into_inner()
+    }
+
     /// Makes the image in the update slot bad.
     pub fn spoil(mut self) -> Self {
         self.flash.flip(self.layout.active * S as u32 + 5, 0x10);

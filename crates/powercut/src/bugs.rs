@@ -1,0 +1,131 @@
+//! Does the harness bite? Mistakes of other loaders, planted one at a time.
+
+use core::cell::RefCell;
+
+use embedded_storage::nor_flash::NorFlash;
+use ota_bootlib::{Bug, Config, Decision, Journal, Slot, Strategy, VerdictGuard, plant, start_up};
+use ota_flash::GuardedPartition;
+
+use crate::table::whole;
+use crate::world::{Judge, Wrong};
+use crate::{App, Layout, Plan, Sweep};
+
+const LAYOUT: Layout = Layout {
+    active: 3,
+    update: 4,
+    journal: 16,
+};
+
+/// Cuts through updates of a small device; the first broken promise.
+fn updates() -> Option<String> {
+    let plan = Plan {
+        every_unit: true,
+        pairs: 3,
+        step: 1,
+        sequences: 0,
+        seed: 1,
+    };
+    [App::Confirms, App::NeverConfirms]
+        .into_iter()
+        .find_map(|app| {
+            let world = whole::<256, 32>(LAYOUT, Strategy::Swap, app, 3, 0);
+            Sweep {
+                world: &world,
+                plan,
+            }
+            .run("", "")
+            .first
+        })
+}
+
+/// Cuts while the active slot is overwritten from outside, behind a
+/// [`VerdictGuard`]; the loader must start the old image, the new one, or nothing.
+fn overwritten() -> Result<u64, Wrong> {
+    let world = whole::<256, 32>(LAYOUT, Strategy::Swap, App::Confirms, 3, 0);
+    let mut cuts = 0;
+    for op in 0.. {
+        for variant in ota_flash::sim::CutVariant::for_erase(op) {
+            let mut flash = world.confirmed();
+            let before = flash.ops();
+            flash.cut_after(op, variant);
+            let cell = RefCell::new(flash);
+            let parts = world.layout.open(&cell);
+            if let Ok(mut journal) = Journal::open(parts.journal) {
+                let guard = VerdictGuard {
+                    journal: &mut journal,
+                    hooks: &mut (),
+                };
+                let mut slot = GuardedPartition::new(parts.active, guard);
+                let _ = slot.erase(0, 3 * 256).is_ok() && slot.write(0, &world.new.bytes).is_ok();
+            }
+            let mut flash = cell.into_inner();
+            if flash.fired().is_none() {
+                return Ok(cuts + u64::from(flash.ops() == before));
+            }
+            cuts += 1;
+            flash.power_on();
+            let cell = RefCell::new(flash);
+            let mut parts = world.layout.open(&cell);
+            let good = [world.old.clone(), world.new.clone()];
+            let mut judge = Judge {
+                flash: &cell,
+                good: &good,
+            };
+            let mut buf = [0; 512];
+            let d = start_up(
+                &mut parts,
+                &mut judge,
+                &mut (),
+                &Config::default(),
+                &mut buf,
+            );
+            let flash = cell.borrow();
+            let whole = world.old.lies_at(&flash, 0) || world.new.lies_at(&flash, 0);
+            let weak = (0..3).any(|s| flash.unstable_bits_in(s) != 0);
+            if d == (Decision::Start {
+                slot: Slot::First,
+                trial: false,
+            }) && !whole
+                && !weak
+            {
+                return Err(Wrong(format!(
+                    "started a mixture after {variant:?} at {op}"
+                )));
+            }
+        }
+    }
+    Ok(cuts)
+}
+
+/// Runs the harness without a bug and with each of them. Returns whether the
+/// first is clean and each other caught; prints the list.
+pub fn run() -> bool {
+    plant(None);
+    let mut right = match (updates(), overwritten()) {
+        (None, Ok(_)) => true,
+        (a, b) => {
+            println!("without a planted bug: {a:?} {b:?}");
+            false
+        }
+    };
+    for bug in Bug::ALL {
+        plant(Some(bug));
+        let caught = if bug == Bug::VerdictKept {
+            overwritten().err().map(|e| e.0)
+        } else {
+            updates()
+        };
+        plant(None);
+        match caught {
+            Some(how) => {
+                let how = how.split(" with ").next().unwrap_or_default();
+                println!("planted bug {:<24} caught: {how}", format!("{bug:?}"));
+            }
+            None => {
+                println!("planted bug {:<24} NOT CAUGHT", format!("{bug:?}"));
+                right = false;
+            }
+        }
+    }
+    right
+}
