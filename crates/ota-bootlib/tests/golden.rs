@@ -50,9 +50,15 @@ fn hex(bytes: &[u8]) -> String {
 fn example() -> SimFlash<4096, 32> {
     let flash = RefCell::new(SimFlash::<4096, 32>::new(8192));
     let version = VersionText::new(b"app-2.0.0").unwrap();
-    open(&flash).set_floor(&VersionText::new(b"app-1.0.0").unwrap(), &mut ()).unwrap();
+    open(&flash)
+        .set_floor(&VersionText::new(b"app-1.0.0").unwrap(), &mut ())
+        .unwrap();
     let mut j = open(&flash);
-    let id = ResumeIdentity { method: 2, size: 500_000, digest: [0x11; 32] };
+    let id = ResumeIdentity {
+        method: 2,
+        size: 500_000,
+        digest: [0x11; 32],
+    };
     j.resume_begin(&id, &version, &mut ()).unwrap();
     j.resume_advance(0x10000, &mut ()).unwrap();
     j.resume_advance(0x20000, &mut ()).unwrap();
@@ -81,15 +87,27 @@ fn golden_bytes_of_the_document() {
         }
     }
     let document = include_str!("../../../docs/journal.md");
-    let golden = document.split("```golden\n").nth(1).and_then(|g| g.split("```").next());
-    assert_eq!(golden, Some(found.as_str()), "docs/journal.md should hold:\n{found}");
+    let golden = document
+        .split("```golden\n")
+        .nth(1)
+        .and_then(|g| g.split("```").next());
+    assert_eq!(
+        golden,
+        Some(found.as_str()),
+        "docs/journal.md should hold:\n{found}"
+    );
 }
 
 #[test]
 fn golden_bytes_are_read() {
     let flash = RefCell::new(example());
     let j = open(&flash);
-    assert_eq!(j.boot_state(), BootState::Requested { strategy: Strategy::Swap });
+    assert_eq!(
+        j.boot_state(),
+        BootState::Requested {
+            strategy: Strategy::Swap
+        }
+    );
     assert_eq!(j.state().version().as_bytes(), b"app-2.0.0");
     assert_eq!(j.state().floor().as_bytes(), b"app-1.0.0");
     assert_eq!(j.state().new_sha256(), [0x22; 32]);
@@ -100,7 +118,11 @@ fn golden_bytes_are_read() {
 #[test]
 fn the_download_is_resumed_where_it_was() {
     let flash = RefCell::new(SimFlash::<4096, 32>::new(8192));
-    let id = ResumeIdentity { method: 1, size: 70_000, digest: [9; 32] };
+    let id = ResumeIdentity {
+        method: 1,
+        size: 70_000,
+        digest: [9; 32],
+    };
     let mut j = open(&flash);
     assert!(j.is_blank());
     j.resume_begin(&id, &VersionText::NONE, &mut ()).unwrap();
@@ -108,7 +130,10 @@ fn the_download_is_resumed_where_it_was() {
         j.resume_advance(n * 7, &mut ()).unwrap();
     }
     let mut j = open(&flash);
-    assert_eq!((j.state().resume(), j.state().resume_offset()), (Some(id), 2100));
+    assert_eq!(
+        (j.state().resume(), j.state().resume_offset()),
+        (Some(id), 2100)
+    );
     j.resume_clear(&mut ()).unwrap();
     assert_eq!(open(&flash).state().resume(), None);
     assert!(flash.borrow().stats().erases <= 5);
@@ -119,17 +144,30 @@ fn the_download_is_resumed_where_it_was() {
 fn offers_are_remembered_and_barred() {
     let flash = RefCell::new(SimFlash::<4096, 32>::new(8192));
     let offer = |n: u8| [n; 16];
-    open(&flash).offer_failed(&offer(1), false, &mut ()).unwrap();
+    open(&flash)
+        .offer_failed(&offer(1), false, &mut ())
+        .unwrap();
     assert!(!open(&flash).is_offer_barred(&offer(1)));
-    open(&flash).offer_failed(&offer(1), false, &mut ()).unwrap();
-    assert!(open(&flash).is_offer_barred(&offer(1)), "two whole downloads");
+    open(&flash)
+        .offer_failed(&offer(1), false, &mut ())
+        .unwrap();
+    assert!(
+        open(&flash).is_offer_barred(&offer(1)),
+        "two whole downloads"
+    );
     open(&flash).offer_failed(&offer(2), true, &mut ()).unwrap();
     for n in 3..=5 {
-        open(&flash).offer_failed(&offer(n), false, &mut ()).unwrap();
+        open(&flash)
+            .offer_failed(&offer(n), false, &mut ())
+            .unwrap();
     }
     let j = open(&flash);
     let known: Vec<u8> = j.state().failed_offers().map(|o| o.digest[0]).collect();
-    assert_eq!(known, [5, 4, 3, 2], "newest first, the oldest of five forgotten");
+    assert_eq!(
+        known,
+        [5, 4, 3, 2],
+        "newest first, the oldest of five forgotten"
+    );
     assert!(j.is_offer_barred(&offer(2)) && !j.is_offer_barred(&offer(1)));
     open(&flash).forget_failed_offers(&mut ()).unwrap();
     assert_eq!(open(&flash).state().failed_offers().count(), 0);
@@ -141,11 +179,19 @@ fn requests_need_an_idle_device() {
     let request = Request::image(Strategy::Swap, 100, [0; 32]);
     let mut j = open(&flash);
     assert_eq!(
-        j.request(&Request { image_len: 0, ..request }, &mut ()),
+        j.request(
+            &Request {
+                image_len: 0,
+                ..request
+            },
+            &mut ()
+        ),
         Err(AppError::Request)
     );
     j.request(&request, &mut ()).unwrap();
-    let state = BootState::Requested { strategy: Strategy::Swap };
+    let state = BootState::Requested {
+        strategy: Strategy::Swap,
+    };
     assert_eq!(j.request(&request, &mut ()), Err(AppError::State(state)));
     assert_eq!(j.confirm(false, &mut ()), Err(AppError::State(state)));
     assert!(!j.update_slot_free());
@@ -154,7 +200,9 @@ fn requests_need_an_idle_device() {
 #[test]
 fn unknown_records_are_skipped_and_kept() {
     let flash = RefCell::new(SimFlash::<4096, 32>::new(8192));
-    open(&flash).set_floor(&VersionText::new(b"1").unwrap(), &mut ()).unwrap();
+    open(&flash)
+        .set_floor(&VersionText::new(b"1").unwrap(), &mut ())
+        .unwrap();
     // A record of a type that is not known yet, behind the snapshot.
     let mut row = [0x5A; 32];
     row[0] = 0x77;
@@ -169,7 +217,10 @@ fn unknown_records_are_skipped_and_kept() {
     }
     assert!(flash.borrow().stats().erases > 3, "halves were changed");
     let all = flash.borrow().dump(0, 8192);
-    let kept = all.chunks(32).filter(|r| r[0] == 0x77 && r[8..28] == [0x5A; 20]).count();
+    let kept = all
+        .chunks(32)
+        .filter(|r| r[0] == 0x77 && r[8..28] == [0x5A; 20])
+        .count();
     assert!((1..=2).contains(&kept), "{kept}");
 }
 
@@ -196,7 +247,10 @@ fn every_program_unit_works() {
     run::<4096, 256>(32768);
     let small = RefCell::new(SimFlash::<512, 32>::new(1024));
     let refused = Journal::open(Shared(&small)).err().unwrap();
-    assert_eq!((refused.part(), refused.kind()), (Part::Journal, FaultKind::Geometry));
+    assert_eq!(
+        (refused.part(), refused.kind()),
+        (Part::Journal, FaultKind::Geometry)
+    );
 }
 
 #[test]
@@ -206,17 +260,29 @@ fn a_worn_half_is_left_and_faults_name_their_place() {
     open(&flash).set_floor(&floor(1), &mut ()).unwrap();
     open(&flash).set_floor(&floor(2), &mut ()).unwrap();
     // The half in use takes no more programs: the other one goes on.
-    let used = if flash.borrow().dump(0, 1)[0] == 0xFF { 0 } else { 4096 };
-    flash.borrow_mut().add_fault(4096 - used, Fault::ProgramIgnored);
+    let used = if flash.borrow().dump(0, 1)[0] == 0xFF {
+        0
+    } else {
+        4096
+    };
+    flash
+        .borrow_mut()
+        .add_fault(4096 - used, Fault::ProgramIgnored);
     open(&flash).set_floor(&floor(3), &mut ()).unwrap();
     assert_eq!(open(&flash).state().floor(), floor(3));
     flash.borrow_mut().add_fault(0, Fault::ProgramFails);
     flash.borrow_mut().add_fault(4096, Fault::ProgramFails);
     match open(&flash).set_floor(&floor(4), &mut ()) {
-        Err(AppError::Flash(f)) => assert_eq!((f.part(), f.kind()), (Part::Journal, FaultKind::Driver)),
+        Err(AppError::Flash(f)) => {
+            assert_eq!((f.part(), f.kind()), (Part::Journal, FaultKind::Driver))
+        }
         other => panic!("{other:?}"),
     }
-    assert_eq!(open(&flash).state().floor(), floor(3), "what is there stays there");
+    assert_eq!(
+        open(&flash).state().floor(),
+        floor(3),
+        "what is there stays there"
+    );
 }
 
 fn mail(size: usize, fields: &[(usize, &[u8])]) -> [u8; MAIL_LEN] {
@@ -235,7 +301,10 @@ fn every_mailbox_layout_is_read() {
     let revy = 0x5245_5659u32.to_le_bytes();
     let len = 123_456u32.to_le_bytes();
     let slice = 65_536u32.to_le_bytes();
-    let patch = Some(Mail::Patch { len: 123_456, slice: 65_536 });
+    let patch = Some(Mail::Patch {
+        len: 123_456,
+        slice: 65_536,
+    });
     for (size, len_at, slice_at) in [
         (30, 8, 19),
         (33, 8, 19),
@@ -264,10 +333,14 @@ fn every_mailbox_layout_is_read() {
 #[test]
 fn mailbox_golden_bytes() {
     // Made with Python's binascii.crc_hqx(body, 0), which is CRC-16/XMODEM.
-    let expected = "000000000000000000000000000056564552010000000000000000000000000000000000";
+    let expected = "0000000000000000000000000000565645520100000000000000000000000000";
     let ours = Mail::on_trial();
-    assert_eq!(hex(&ours[..32]), expected[..64]);
-    assert_eq!(ours[17], b'R', "not the 'U' that the first stage takes for a request");
+    assert_eq!(hex(&ours[..32]), expected);
+    assert_eq!(ours[32..34], 0xFB28u16.to_le_bytes());
+    assert_eq!(
+        ours[17], b'R',
+        "not the 'U' that the first stage takes for a request"
+    );
     assert_eq!(ours[34..], [0xFF; 30]);
     let mut b = [0xFF; MAIL_LEN];
     b[..64].copy_from_slice(&ours);
