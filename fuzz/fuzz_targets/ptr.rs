@@ -124,8 +124,8 @@ static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(|| {
         (coded(&a), coded(&b)),
         (b.clone(), a.clone()),
         (a, b),
-        (big, bigger),
         (vec![], noise(3, 500)),
+        (big, bigger),
     ]
     .map(|(old, new)| {
         let patch = encode(&old, &new, &Options::default(), &|_| {}).expect("good images");
@@ -137,7 +137,8 @@ static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(|| {
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
     let piece = usize::from(input.u16()).max(1);
-    match input.u8() % 4 {
+    match input.u8() % 64 {
+        // Making patches takes long.
         0 => {
             let old = input.bytes(200).repeat(1 + usize::from(input.u8() % 8));
             let mut new = old.clone();
@@ -147,7 +148,7 @@ fuzz_target!(|data: &[u8]| {
                 assert_eq!(apply(&old, &patch, piece), Ok(new));
             }
         }
-        1 => {
+        1..24 => {
             let old = noise(1, usize::from(input.u8()) * 8);
             let first = input.u8();
             let header = Header {
@@ -175,7 +176,12 @@ fuzz_target!(|data: &[u8]| {
         }
         _ => {
             let pairs = &*PAIRS;
-            let pair = &pairs[input.below(pairs.len())];
+            // The last one is large.
+            let pair = &pairs[if input.u8() % 16 == 0 {
+                4
+            } else {
+                input.below(4)
+            }];
             let mut patch = pair.patch.clone();
             damage(&mut input, &mut patch);
             let result = apply(&pair.old, &patch, piece);

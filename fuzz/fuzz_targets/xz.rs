@@ -88,7 +88,7 @@ fuzz_target!(|data: &[u8]| {
         }
         2 => {
             let len = usize::from(input.u16()) % 5000;
-            let mut stream = packages::pack(&noise(input.u8().into(), len));
+            let mut stream = packages::pack(&noise(input.u8().into(), len), input.u8() % 8 == 0);
             damage(&mut input, &mut stream);
             stream
         }

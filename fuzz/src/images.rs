@@ -9,6 +9,8 @@ use rsa::pkcs1v15::SigningKey;
 use rsa::sha2::Sha256;
 use rsa::signature::{SignatureEncoding, Signer};
 use rsa::traits::PublicKeyParts;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Always the same numbers: an input must mean the same in every run.
@@ -57,6 +59,17 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     <Sha256 as rsa::sha2::Digest>::digest(bytes).into()
 }
 
+/// Signs; remembers it, for signing takes long.
+fn sign(header: &[u8; 64]) -> Vec<u8> {
+    thread_local! {
+        static DONE: RefCell<HashMap<[u8; 64], Vec<u8>>> = RefCell::default();
+    }
+    DONE.with_borrow_mut(|done| {
+        let make = || SigningKey::<Sha256>::new(KEY.clone()).sign(header).to_vec();
+        done.entry(*header).or_insert_with(make).clone()
+    })
+}
+
 /// How an image is to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -78,13 +91,19 @@ impl Shape {
     /// As the input says, `max` program bytes at most.
     pub fn take(input: &mut Input<'_>, max: usize) -> Self {
         let flags = input.u8();
+        let signed = flags & 0xC == 0xC;
+        // Few images are signed, and these often.
+        let few = |n: u8| if signed { n & 1 } else { n };
         Self {
-            len: input.u16() as usize % (max + 1),
-            seed: u64::from(input.u8()),
-            version: (flags & 1 != 0).then(|| input.u8()),
+            len: if signed {
+                usize::from(input.u8() & 3) * 100
+            } else {
+                input.u16() as usize % (max + 1)
+            },
+            seed: u64::from(few(input.u8())),
+            version: (flags & 1 != 0).then(|| few(input.u8()).saturating_mul(9)),
             coded: flags & 2 != 0,
-            // Signing takes most of the time of a run.
-            signed: flags & 0x1C == 0x1C,
+            signed,
             kind: [ImageKind::App, ImageKind::Kernel, ImageKind::Single][input.below(3)],
         }
     }
@@ -125,9 +144,8 @@ impl Shape {
         let mut file = self.image();
         if self.signed {
             let block = SignedBlock::new(file.len() as u32, &sha256(&file), PUBLIC.id(), 256);
-            let signature = SigningKey::<Sha256>::new(KEY.clone()).sign(block.header());
             file.extend(block.header());
-            file.extend(signature.to_vec());
+            file.extend(sign(block.header()));
             file.extend(block.footer());
         }
         let trailer = Trailer {

@@ -63,9 +63,26 @@ pub fn lzma2(plain: &[u8]) -> Vec<u8> {
     writer.finish().expect("memory takes it")
 }
 
+/// `plain` in LZMA2 as it is: compressing takes long.
+pub fn stored(plain: &[u8]) -> Vec<u8> {
+    let mut out = vec![];
+    for (n, chunk) in plain.chunks(1 << 16).enumerate() {
+        out.push(if n == 0 { 1 } else { 2 });
+        out.extend(((chunk.len() - 1) as u16).to_be_bytes());
+        out.extend(chunk);
+    }
+    out.push(0);
+    out
+}
+
 /// `plain` as a .xz stream.
-pub fn pack(plain: &[u8]) -> Vec<u8> {
-    xz(&lzma2(plain), plain, plain.len() % 2 == 1)
+pub fn pack(plain: &[u8], compress: bool) -> Vec<u8> {
+    let data = if compress {
+        lzma2(plain)
+    } else {
+        stored(plain)
+    };
+    xz(&data, plain, plain.len() % 2 == 1)
 }
 
 fn number(value: i32) -> [u8; 8] {
@@ -81,9 +98,10 @@ pub fn section(
     extra: &[u8],
     new_len: usize,
     crc: u16,
+    compress: bool,
 ) -> Vec<u8> {
     let control: Vec<u8> = triples.iter().flatten().flat_map(|v| number(*v)).collect();
-    let streams = [pack(&control), pack(diff), pack(extra)];
+    let streams = [&control, diff, extra].map(|plain| pack(plain, compress));
     let mut out = b"BSDIFF40".to_vec();
     for stream in &streams {
         out.extend(number(stream.len() as i32));

@@ -134,7 +134,7 @@ fn xz() -> Vec<Vec<u8>> {
         [&head(0)[..], &packages::lzma2(&plain)].concat(),
         [&head(0)[..], &packages::lzma2(&crate::noise(1, 300))].concat(),
         [&head(4)[..], &[1, 0, 2, 7, 8, 9, 2, 0, 0, 5, 0]].concat(),
-        [&head(3)[..], &packages::pack(&plain)].concat(),
+        [&head(3)[..], &packages::pack(&plain, true)].concat(),
         [&head(1)[..], &crate::noise(2, 100)].concat(),
         [&head(2)[..], &crate::noise(3, 40)].concat(),
     ]

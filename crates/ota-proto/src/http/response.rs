@@ -405,7 +405,7 @@ impl Response {
             self.cr = true;
             return Ok(None);
         }
-        if (self.cr && byte != b'\n') || (byte < b' ' && !matches!(byte, b'\n' | b'\t')) {
+        if (self.cr && byte != b'\n') || (byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t')) {
             return Err(HttpError::Malformed);
         }
         self.cr = false;

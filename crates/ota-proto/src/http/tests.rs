@@ -301,6 +301,7 @@ fn refused_heads() {
         ("HTTP/1.1 2066 x", E::Malformed),
         ("HTTP/1.1 099 x", E::Malformed),
         ("ICY 200 OK", E::Malformed),
+        ("HTTP/1.1 200 a\x7fb", E::Malformed),
         ("HTTP/1.1 206 x", E::WrongRange),
         ("HTTP/1.1 206 x\r\nContent-Range: bytes 4-9/11", mismatch),
         ("HTTP/1.1 206 x\r\nContent-Range: bytes 3-9/10", E::WrongRange),
