@@ -3,6 +3,7 @@
 
 mod board;
 mod cloud;
+mod delta;
 mod demo;
 mod failure;
 mod files;
@@ -37,6 +38,9 @@ enum Command {
     /// Sign and verify what the cloud serves
     #[command(subcommand)]
     Package(package::Command),
+    /// Make, apply and look into patches between two images
+    #[command(subcommand)]
+    Delta(delta::Command),
     /// Make keys and the texts devices keep them in
     #[command(subcommand)]
     Key(key::Command),
@@ -54,6 +58,7 @@ pub fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Image(command) => command.run(),
         Command::Package(command) => command.run(),
+        Command::Delta(command) => command.run(),
         Command::Key(command) => command.run(),
         Command::Cloud(args) => args.run(),
         Command::Demo(demo) => demo.run(),

@@ -154,7 +154,12 @@ fn section(
         let streams = [
             xz(&control, options)?,
             xz(&diff, options)?,
-            xz(&extra, options)?,
+            // No stream at all is shorter than an empty one, and as good.
+            if extra.is_empty() {
+                Vec::new()
+            } else {
+                xz(&extra, options)?
+            },
         ];
         let mut out = Vec::with_capacity(HEADER_LEN);
         out.extend_from_slice(&MAGIC);

@@ -1,0 +1,353 @@
+//! `ota delta`: patches between two images.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use ota_delta::io::{IoError, Spliced};
+use ota_delta::{PackageKind, nbdiff, ptr};
+
+use crate::{Failure, Outcome, Output, Report, read};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a patch from one image to another
+    Make {
+        /// Image the device has (- for standard input)
+        old: PathBuf,
+        /// Image the device shall have
+        new: PathBuf,
+        #[command(flatten)]
+        output: Output,
+        /// Kind of patch
+        #[arg(long, value_enum, default_value_t = Format::Ptr)]
+        format: Format,
+        /// nbdiff: bytes per slice, the device's SPLICT_SIZE
+        #[arg(long, value_name = "BYTES", default_value_t = nbdiff::SLICE)]
+        slice: u32,
+        /// ptr: instruction set; auto takes what gives the smallest patch
+        #[arg(long, value_enum, default_value_t = Arch::Auto)]
+        arch: Arch,
+        /// ptr: load address of the image, such as 0x10000 [default: found from its pointers]
+        #[arg(long, value_name = "ADDR", value_parser = address)]
+        base: Option<u32>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Apply a patch, of either kind
+    Apply {
+        /// Image the patch was made against
+        old: PathBuf,
+        /// Patch (- for standard input)
+        patch: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print what a patch is for
+    Info {
+        /// Patch (- for standard input)
+        patch: PathBuf,
+        /// nbdiff: bytes per slice
+        #[arg(long, value_name = "BYTES", default_value_t = nbdiff::SLICE)]
+        slice: u32,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Format {
+    /// AliOS's own, applied by the boot loader
+    Nbdiff,
+    /// Pointer-aware, applied while it downloads; smallest
+    Ptr,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Arch {
+    /// Try all
+    Auto,
+    /// Thumb and Thumb-2
+    Thumb,
+    /// 32-bit ARM
+    Arm,
+    /// 64-bit ARM
+    A64,
+    /// No code known
+    None,
+}
+
+impl Arch {
+    fn chosen(self) -> Option<ptr::Arch> {
+        match self {
+            Self::Auto => None,
+            Self::Thumb => Some(ptr::Arch::Thumb),
+            Self::Arm => Some(ptr::Arch::Arm),
+            Self::A64 => Some(ptr::Arch::A64),
+            Self::None => Some(ptr::Arch::None),
+        }
+    }
+}
+
+fn address(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0x").or(text.strip_prefix("0X"));
+    match digits {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => text.parse(),
+    }
+    .map_err(|e| format!("{e}; give an address such as 0x10000"))
+}
+
+impl Command {
+    pub fn run(self) -> Outcome {
+        match self {
+            Self::Make {
+                old,
+                new,
+                output,
+                format,
+                slice,
+                arch,
+                base,
+                json,
+            } => {
+                let options = ptr::Options {
+                    arch: arch.chosen(),
+                    base,
+                    ..ptr::Options::default()
+                };
+                make(&old, &new, &output, format, slice, &options, json)
+            }
+            Self::Apply { old, patch, output } => {
+                let image = apply(&read(&old)?, &read(&patch)?, &old, &patch)?;
+                output.write(&image)
+            }
+            Self::Info { patch, slice, json } => info(&patch, slice, json),
+        }
+    }
+}
+
+fn make(
+    old_path: &Path,
+    new_path: &Path,
+    output: &Output,
+    format: Format,
+    slice: u32,
+    options: &ptr::Options,
+    json: bool,
+) -> Outcome {
+    if json && output.is_stdout() {
+        return Err(Failure::usage("--json and -o - both want standard output"));
+    }
+    let (old, new) = (read(old_path)?, read(new_path)?);
+    for (path, image) in [(old_path, &old), (new_path, &new)] {
+        if lacks_trailer(image) {
+            eprintln!(
+                "warning: no trailer at the end ({}): make patches from .ota.md5.bin files",
+                path.display()
+            );
+        }
+    }
+    let bar = ProgressBar::new(100);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos:>3} % {elapsed}") {
+        bar.set_style(style);
+    }
+    let progress = |share: f32| bar.set_position((share * 100.0) as u64);
+    let patch = match format {
+        Format::Nbdiff => {
+            let options = nbdiff::Options {
+                slice,
+                ..nbdiff::Options::default()
+            };
+            nbdiff::encode(&old, &new, &options, &progress).map_err(Failure::new)
+        }
+        Format::Ptr => ptr::encode(&old, &new, options, &progress).map_err(Failure::new),
+    };
+    bar.finish_and_clear();
+    let patch = patch.map_err(|f| f.at(new_path.display()))?;
+    // What is handed out has been applied once.
+    if apply(&old, &patch, old_path, new_path).is_ok_and(|image| image == new) {
+        output.write(&patch)?;
+    } else {
+        return Err(Failure::new(
+            "the patch does not give the new image; please report this",
+        ));
+    }
+    let mut report = Report::new();
+    report
+        .add("old", old.len())
+        .add("new", new.len())
+        .add("patch", patch.len())
+        .add(
+            "share",
+            format!("{:.2} %", patch.len() as f64 * 100.0 / new.len() as f64),
+        );
+    report.print_beside(json, output.is_stdout());
+    Ok(())
+}
+
+/// Coded board images carry AliOS's trailer; others need none.
+fn lacks_trailer(image: &[u8]) -> bool {
+    let padded = image.len() > 28 && image[..28].iter().all(|b| *b == 0xFF);
+    padded && ota_verify::Trailer::parse(image.last_chunk::<28>().map_or(&[], |t| &t[..])).is_err()
+}
+
+struct Memory<'a> {
+    old: &'a [u8],
+    new: Vec<u8>,
+}
+
+fn fetch(from: &[u8], offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
+    let at = offset as usize;
+    buf.copy_from_slice(from.get(at..at + buf.len()).ok_or(IoError)?);
+    Ok(())
+}
+
+fn half_sha256(data: &[u8]) -> Vec<u8> {
+    let mut hasher = ota_verify::Hasher::new(ota_verify::HashMethod::Sha256);
+    hasher.update(data);
+    hasher.finish().as_bytes()[..16].to_vec()
+}
+
+impl ptr::Target for Memory<'_> {
+    fn begin(&mut self, header: &ptr::Header) -> Result<(), IoError> {
+        let right =
+            self.old.len() == header.old_len as usize && half_sha256(self.old) == header.old_digest;
+        if right { Ok(()) } else { Err(IoError) }
+    }
+    fn read_old(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
+        fetch(self.old, offset, buf)
+    }
+    fn read_new(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
+        fetch(&self.new, offset, buf)
+    }
+    fn write_new(&mut self, _: u32, data: &[u8]) -> Result<(), IoError> {
+        self.new.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+fn apply(old: &[u8], patch: &[u8], old_path: &Path, patch_path: &Path) -> Outcome<Vec<u8>> {
+    let damaged = |e: &dyn std::fmt::Debug| {
+        Failure::new(format!("the patch cannot be applied: {e:?}"))
+            .at(patch_path.display())
+            .help("the file is damaged, or it was made against another image")
+    };
+    match PackageKind::detect(patch) {
+        PackageKind::Ptr => {
+            let mut memory = Memory {
+                old,
+                new: Vec::new(),
+            };
+            let mut decoder = Box::new(ptr::Decoder::new());
+            let done = decoder
+                .push(&mut memory, patch)
+                .and_then(|()| decoder.finish());
+            if done == Err(ptr::Error::Refused) {
+                return Err(Failure::new("not the image this patch was made against")
+                    .at(old_path.display())
+                    .help("ota delta info PATCH shows its length and digest"));
+            }
+            done.map_err(|e| damaged(&e))?;
+            let right = decoder
+                .header()
+                .is_some_and(|h| half_sha256(&memory.new) == h.new_digest);
+            if right {
+                Ok(memory.new)
+            } else {
+                Err(damaged(&"digest of the new image"))
+            }
+        }
+        PackageKind::Nbdiff => {
+            let mut slices = Vec::new();
+            // Every section says how long its slice is: the first one is the slice size.
+            let len = patch.len() as u32;
+            let slice = first_slice(patch).ok_or_else(|| damaged(&nbdiff::Error::Truncated))?;
+            nbdiff::scan(&mut &patch[..], len, slice, &mut |s| {
+                slices.push(*s);
+                Ok(())
+            })
+            .map_err(|e| damaged(&e))?;
+            let mut room = Box::new(nbdiff::Workspace::new());
+            let mut new: Vec<u8> = Vec::new();
+            for s in slices {
+                let done = new.clone();
+                let mut view = Spliced {
+                    new: &mut &done[..],
+                    old: &mut &*old,
+                    split: s.new_offset,
+                };
+                let size = old.len().max(done.len()) as u32;
+                let mut from = patch;
+                let mut buf = vec![0; s.header.new_len as usize];
+                nbdiff::SliceDecoder::begin(
+                    &mut room,
+                    &mut from,
+                    s.section_offset,
+                    len,
+                    slice,
+                    size,
+                )
+                .and_then(|mut d| d.read(&mut from, &mut view, &mut buf))
+                .map_err(|e| damaged(&e))?;
+                new.extend(buf);
+            }
+            Ok(new)
+        }
+        _ => Err(Failure::new("neither an nbdiff nor a ptr patch").at(patch_path.display())),
+    }
+}
+
+fn first_slice(patch: &[u8]) -> Option<u32> {
+    let head = patch.first_chunk::<{ nbdiff::HEADER_LEN }>()?;
+    Some(nbdiff::SectionHeader::parse(head, u32::MAX).ok()?.new_len)
+}
+
+fn info(path: &Path, slice: u32, json: bool) -> Outcome {
+    let patch = read(path)?;
+    let failed =
+        |e: &dyn std::fmt::Debug| Failure::new(format!("damaged patch: {e:?}")).at(path.display());
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let mut report = Report::new();
+    match PackageKind::detect(&patch) {
+        PackageKind::Ptr => {
+            let h = ptr::Header::parse(&patch).map_err(|e| failed(&e))?;
+            report
+                .add("format", "ptr")
+                .add("patch", patch.len())
+                .add("arch", format!("{:?}", h.arch).to_lowercase())
+                .add("base", format!("{:#x}", h.base))
+                .add("lag", h.lag)
+                .add("old", h.old_len)
+                .add("old_sha256", hex(&h.old_digest) + "...")
+                .add("new", h.new_len)
+                .add("new_sha256", hex(&h.new_digest) + "...")
+                .add("slices", h.new_len.div_ceil(ptr::SLICE))
+                .add("coded_lines", h.lines.map(|l| l.new.1));
+        }
+        PackageKind::Nbdiff => {
+            let mut slices = 0u32;
+            let new = nbdiff::scan(&mut &patch[..], patch.len() as u32, slice, &mut |_| {
+                slices += 1;
+                Ok(())
+            })
+            .map_err(|e| failed(&e).help("another slice size than --slice?"))?;
+            report
+                .add("format", "nbdiff")
+                .add("patch", patch.len())
+                .add("slice", slice)
+                .add("slices", slices)
+                .add("new", new);
+        }
+        PackageKind::Xz => {
+            report
+                .add("format", "xz (a full image)")
+                .add("patch", patch.len());
+        }
+        PackageKind::Plain => return Err(Failure::new("not a patch").at(path.display())),
+    }
+    report.print(json);
+    Ok(())
+}
