@@ -190,15 +190,10 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         }
     }
 
-    /// Trial: makes sure that C firmware finds what it confirms upon. Before
-    /// the first start whatever lies there is replaced; later only what the
-    /// application has destroyed.
-    #[inline(never)]
+    /// Trial: makes sure that C firmware finds what it confirms upon. Written
+    /// anew at each start: what lies there may be torn, and read well only now.
     pub(crate) fn hand_over(&mut self) -> Result<(), Fault> {
         if !self.c_on_trial() {
-            return Ok(());
-        }
-        if self.journal.state().started() != 0 && self.mail()? == Some(Mail::OnTrial) {
             return Ok(());
         }
         self.journal.settle(self.hooks)?;

@@ -496,6 +496,11 @@ impl State {
         self.clear_cells(cell::PACKAGE, cell::VERSION - cell::PACKAGE);
     }
 
+    /// Bytes of the stored patch; 0 when the request is for a whole image.
+    pub const fn patch_len(&self) -> u32 {
+        self.package_len()
+    }
+
     /// First 16 bytes of the digest of the offer in hand.
     pub fn offer(&self) -> [u8; 16] {
         self.bytes(cell::OFFER)

@@ -62,7 +62,6 @@ fn example() -> SimFlash<4096, 32> {
     j.resume_begin(&id, &version, &mut ()).unwrap();
     j.resume_advance(0x10000, &mut ()).unwrap();
     j.resume_advance(0x20000, &mut ()).unwrap();
-    drop(j);
     let mut j = open(&flash);
     let request = Request {
         version,
@@ -70,7 +69,6 @@ fn example() -> SimFlash<4096, 32> {
         ..Request::image(Strategy::Swap, 500_028, [0x22; 32])
     };
     j.request(&request, &mut ()).unwrap();
-    drop(j);
     flash.into_inner()
 }
 

@@ -23,7 +23,7 @@ impl Amount {
     /// Everything.
     pub const FULL: Self = Self {
         pairs: 1,
-        sequences: 100_000,
+        sequences: 140_000,
         large_step: 1,
         seed: 1,
     };
@@ -213,7 +213,22 @@ fn small(rows: &mut Vec<Row>, amount: Amount) {
     row(rows, "2+3 x 256, 32", "never confirmed", &w, plan);
     let w = whole::<256, 32>(two, Strategy::Swap, App::Confirms, 2, 0).spoil();
     row(rows, "2+3 x 256, 32", "damaged image", &w, plan);
-    for r in &rows[..10] {
+    // C firmware on both sides: it asks and confirms through PARAMETER_1.
+    let old = || image::<256, 32>(2, 512, 1);
+    let new = || image::<256, 32>(2, 507, 2);
+    for (app, what) in [
+        (App::CConfirms, "C firmware"),
+        (App::CErases, "C firmware erases"),
+        (App::CAsksBack, "C firmware, ROBK"),
+    ] {
+        let w = World::<256, 32>::c_request(two, old(), new(), None, app);
+        row(rows, "2+3 x 256, 32", what, &w, plan);
+    }
+    let old = image::<256, 32>(3, 3 * 256, 1);
+    let small = image::<256, 32>(2, 400, 2);
+    let w = World::<256, 32>::c_request(patch, old, small, Some((256, 100)), App::CConfirms);
+    row(rows, "3+6 x 256, 32", "C firmware", &w, plan);
+    for r in &rows[..14] {
         assert!(r.ops <= 150, "{} has {} operations", r.name, r.ops);
     }
     let plan = Plan {

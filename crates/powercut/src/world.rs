@@ -177,6 +177,12 @@ pub enum App {
     NeverConfirms,
     /// Asks to go back at its first start.
     AsksBack,
+    /// C firmware: confirms through `PARAMETER_1`, as AliOS does.
+    CConfirms,
+    /// C firmware that erases `PARAMETER_1` at each start and never confirms.
+    CErases,
+    /// C firmware that asks, through `PARAMETER_1`, to go back.
+    CAsksBack,
 }
 
 /// A device with an update requested.
@@ -315,6 +321,16 @@ fn mix(words: &[u64]) -> u128 {
     h
 }
 
+/// A structure of `size` bytes as C firmware writes it, padded to program units.
+fn mail<const U: usize>(size: usize, flag: [u8; 4], count: u8) -> Vec<u8> {
+    let mut b = vec![0; size - 2];
+    b[14..18].copy_from_slice(&flag);
+    b[18] = count;
+    b.extend(ota_verify::crc16_xmodem(0, &b).to_le_bytes());
+    b.resize(size.next_multiple_of(U), 0xFF);
+    b
+}
+
 /// Boots after which a run counts as a loop.
 const MAX_BOOTS: u32 = 40;
 /// Starts of an image that never confirms.
@@ -379,6 +395,43 @@ impl<const S: usize, const U: usize> World<S, U> {
             bad: false,
         };
         world.request(&request);
+        world
+    }
+
+    /// A device of C firmware, which has left its request in `PARAMETER_1`.
+    /// `patch`: slice length and filling of a patch; else a whole image.
+    pub fn c_request(
+        layout: Layout,
+        old: Known,
+        new: Known,
+        patch: Option<(u32, u32)>,
+        app: App,
+    ) -> Self {
+        let mut world = match patch {
+            None => Self::new(layout, Strategy::Swap, old, new, app),
+            Some((slice, fill)) => {
+                let of = (old, new.total, fill);
+                Self::with_patch(layout, Strategy::PatchSwap, slice, 0, of, app)
+            }
+        };
+        let at = (layout.journal_sectors().end * S) as u32;
+        let mail = match patch {
+            None => mail::<U>(34, *b"FUSR", 0),
+            Some((slice, _)) => {
+                let cell = RefCell::new(world.flash.clone());
+                let journal = Journal::open(world.layout.open(&cell).journal).expect("journal");
+                let len = journal.state().patch_len();
+                let mut m = mail::<U>(87, *b"YVER", 0);
+                m[19..23].copy_from_slice(&len.to_le_bytes());
+                m[23..27].copy_from_slice(&slice.to_le_bytes());
+                let crc = ota_verify::crc16_xmodem(0, &m[..85]);
+                m[85..87].copy_from_slice(&crc.to_le_bytes());
+                m
+            }
+        };
+        world.flash = world.confirmed();
+        world.flash.load(at, &mail);
+        world.flash.reset_stats();
         world
     }
 
@@ -526,14 +579,18 @@ impl<const S: usize, const U: usize> World<S, U> {
     }
 
     fn check_end(&self, is_new: bool, past: Past) -> Result<(), Wrong> {
-        let back = self.bad || self.app != App::Confirms;
+        let back = self.bad || !matches!(self.app, App::Confirms | App::CConfirms);
         // Cuts may use up the tries of an image that would have confirmed.
         let tired = !past.confirmed && past.cuts >= TRIES;
         if is_new == back && (is_new || !tired) {
             wrong!("ends with the {} image", if is_new { "new" } else { "old" });
         }
         let Past { starts, cuts, .. } = past;
-        if back && !self.bad && self.app == App::NeverConfirms && starts + cuts < TRIES {
+        if back
+            && !self.bad
+            && matches!(self.app, App::NeverConfirms | App::CErases)
+            && starts + cuts < TRIES
+        {
             wrong!("reverted after {starts} starts and {cuts} cuts");
         }
         Ok(())
@@ -543,6 +600,26 @@ impl<const S: usize, const U: usize> World<S, U> {
         if let Some(memo) = memo {
             memo.extend(seen);
         }
+    }
+
+    /// What C firmware does with the mailbox. `true`: done to its end.
+    fn c_firmware(&self, mailbox: &mut View<'_, S, U>) -> bool {
+        use embedded_storage::nor_flash::{NorFlash as _, ReadNorFlash as _};
+        let mut head = [0; 32];
+        if mailbox.read(0, &mut head).is_err() {
+            return false;
+        }
+        // It confirms only when it finds itself on probation.
+        let (count, flag) = (head[18], &head[14..18]);
+        let known = count != 0 && count != 0xFF && *flag == *b"VVER";
+        let (write, flag) = match self.app {
+            App::CConfirms => (known, [0; 4]),
+            App::CAsksBack => (known, *b"KBOR"),
+            _ => return mailbox.erase(0, S as u32).is_ok(),
+        };
+        write
+            && mailbox.erase(0, S as u32).is_ok()
+            && mailbox.write(0, &mail::<U>(34, flag, 0)).is_ok()
     }
 
     /// Boot loader and, when it starts something, the application. `Some`: this
@@ -631,6 +708,19 @@ impl<const S: usize, const U: usize> World<S, U> {
                 Ok(None)
             }
             (BootState::Trial { .. }, App::NeverConfirms) => Ok(None),
+            (BootState::Trial { .. }, App::CConfirms | App::CErases | App::CAsksBack) => {
+                let Some(mut mailbox) = parts.mailbox else {
+                    wrong!("no mailbox")
+                };
+                if self.c_firmware(&mut mailbox) && self.app == App::CConfirms {
+                    hooks.tick();
+                    past.set(Past {
+                        confirmed: true,
+                        ..past.get()
+                    });
+                }
+                Ok(None)
+            }
             (BootState::Trial { .. }, App::AsksBack) => match journal.revert(hooks) {
                 Err(e) if cell.borrow().is_powered() => wrong!("revert: {e}"),
                 _ => Ok(None),
