@@ -25,6 +25,18 @@ pub struct What {
     input: Option<PathBuf>,
 }
 
+impl What {
+    /// All targets, `runs` inputs each.
+    pub fn smoke(runs: u64) -> Self {
+        Self {
+            target: None,
+            seconds: None,
+            runs: Some(runs),
+            input: None,
+        }
+    }
+}
+
 /// What cargo-fuzz passes, as far as a stable compiler takes it: coverage and
 /// comparisons, no sanitizer (there is no `unsafe` to watch).
 const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
@@ -78,19 +90,22 @@ fn one(what: &What, target: &str, programs: &Path, folder: &Path) -> Result<()> 
         Some(runs) => format!("-runs={runs}"),
         None => format!("-max_total_time={}", what.seconds.unwrap_or(SECONDS)),
     };
-    // The last line it prints is the number of inputs and the seconds taken.
-    program
-        .args([
-            &limit,
-            "-max_len=1500",
-            "-timeout=20",
-            "-rss_limit_mb=1024",
-            "-verbosity=0",
-        ])
+    println!("{target} ...");
+    // It prints every entry of its dictionary: only the sum matters, or a failure.
+    let text = program
+        .args([&limit, "-max_len=1500", "-timeout=20", "-rss_limit_mb=1024"])
+        .args(["-verbosity=0", "-print_final_stats=1"])
         .arg(format!("-artifact_prefix={}/", found.display()))
-        .args(["-print_final_stats=1"])
         .arg(&corpus)
-        .run()
+        .stderr()?;
+    let ran = text
+        .lines()
+        .find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    let Some(ran) = ran else {
+        bail!("{target} does not say how many inputs it ran:\n{text}");
+    };
+    println!("{target}: {} inputs", ran.trim());
+    Ok(())
 }
 
 fn targets() -> Result<Vec<String>> {

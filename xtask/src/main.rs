@@ -38,7 +38,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run all tests: host, real peers, board
+    /// Run all tests: host, real peers, board, fuzz
     Test {
         /// Run only this part
         #[arg(long, value_enum)]

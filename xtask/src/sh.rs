@@ -103,19 +103,25 @@ impl Cmd {
     }
 
     /// Runs it silently; its standard output.
-    pub fn output(mut self) -> Result<String> {
+    pub fn output(self) -> Result<String> {
+        self.texts().map(|(out, _)| out)
+    }
+
+    /// Runs it silently; its standard error output.
+    pub fn stderr(self) -> Result<String> {
+        self.texts().map(|(_, err)| err)
+    }
+
+    fn texts(mut self) -> Result<(String, String)> {
         let out = self
             .0
             .output()
             .with_context(|| format!("cannot start `{}`", self.line()))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let err = text(&out.stderr);
         if !out.status.success() {
-            bail!(
-                "`{}` failed: {}\n{}",
-                self.line(),
-                out.status,
-                String::from_utf8_lossy(&out.stderr)
-            );
+            bail!("`{}` failed: {}\n{err}", self.line(), out.status);
         }
-        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+        Ok((text(&out.stdout), err))
     }
 }

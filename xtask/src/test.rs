@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything, in parts, and a last line that names what did not run.
 
 use crate::sh::{Cmd, find};
-use crate::{board, tools};
+use crate::{board, fuzz, tools};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::path::Path;
@@ -16,12 +16,18 @@ pub enum Part {
     Peers,
     /// Board builds and the emulated board
     Board,
+    /// A few thousand inputs for each fuzz target; `cargo xtask fuzz` for more
+    Fuzz,
 }
 
-const ALL: [(Part, &str); 3] = [
+/// Inputs for each fuzz target: seconds, once they are built.
+const SMOKE: u64 = 3000;
+
+const ALL: [(Part, &str); 4] = [
     (Part::Host, "host"),
     (Part::Peers, "peers"),
     (Part::Board, "board"),
+    (Part::Fuzz, "fuzz"),
 ];
 
 /// Runs the parts asked for; the first failure ends it.
@@ -42,6 +48,7 @@ pub fn run(only: Option<Part>) -> Result<()> {
                 Part::Host => host()?,
                 Part::Peers => peers()?,
                 Part::Board => board::test()?,
+                Part::Fuzz => fuzz::run(&fuzz::What::smoke(SMOKE))?,
             }
             println!("== {name}: passed in {} s", start.elapsed().as_secs());
         }
@@ -52,7 +59,7 @@ pub fn run(only: Option<Part>) -> Result<()> {
         .map(|(_, name)| *name)
         .collect();
     if left.is_empty() {
-        println!("all parts passed: host, peers, board");
+        println!("all parts passed: host, peers, board, fuzz");
     } else {
         println!("passed, but did not run: {}", left.join(", "));
     }
