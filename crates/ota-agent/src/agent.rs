@@ -92,8 +92,11 @@ where
             Ok(start) => start,
             Err(outcome) => return outcome,
         };
-        let limit = u64::from(self.settings.confirm_within_ms);
-        let expires = (start.trial && limit > 0).then(|| clock.now_ms().saturating_add(limit));
+        let expires = {
+            let limit = u64::from(self.settings.confirm_within_ms);
+            let ends = start.trial && limit > 0;
+            ends.then(|| clock.now_ms().saturating_add(limit))
+        };
         let session = Session::new(self.settings.session(), start, rng.next_u32());
         let state = Running {
             settings: &self.settings,

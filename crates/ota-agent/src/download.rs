@@ -1,5 +1,8 @@
 //! The download's loop: one range after the other, straight into the sink.
 
+// The arguments of an `async fn` take their room twice, those of a block do not.
+#![allow(clippy::manual_async_fn)]
+
 use core::convert::Infallible;
 use core::pin::pin;
 
@@ -62,118 +65,131 @@ where
     O: Observer,
 {
     /// Serves one job after the other.
-    pub(crate) async fn downloads(&self, body: &mut [u8]) -> Infallible {
-        let mut kept = None;
-        loop {
-            self.for_download.wait().await;
-            let Some(job) = self.job.take() else { continue };
-            // Whatever was aborted before this job was another one.
-            self.aborted.clear();
-            let ended = {
-                let download = pin!(self.download(job, body, &mut kept));
-                // The abort first: what an aborted download did meanwhile is nobody's business.
-                select(self.aborted.wait(), download).await
-            };
-            let Either::Second(result) = ended else {
-                kept = None;
-                // What the session does next may be there already.
-                self.for_download.notify();
-                continue;
-            };
-            self.computed.set(result.ok());
-            self.observe(Event::DownloadEnded(result.map(|_| ())));
-            let event = match result {
-                Ok(_) => DownloadEvent::Complete,
-                Err(e) => DownloadEvent::Failed(e),
-            };
-            let now = self.clock.now_ms();
-            self.session.borrow_mut().download(now, event);
-            if let (Err(e), None) = (result, self.session.borrow().offer()) {
-                self.observe(Event::Failed(Cause::Download(e)));
+    pub(crate) fn downloads(&self, body: &mut [u8]) -> impl Future<Output = Infallible> {
+        async move {
+            let mut kept = None;
+            loop {
+                self.for_download.wait().await;
+                let Some(job) = self.job.take() else { continue };
+                // Whatever was aborted before this job was another one.
+                self.aborted.clear();
+                let ended = {
+                    let download = pin!(self.download(job, body, &mut kept));
+                    // The abort first: what an aborted download did meanwhile is nobody's business.
+                    select(self.aborted.wait(), download).await
+                };
+                let Either::Second(result) = ended else {
+                    kept = None;
+                    // What the session does next may be there already.
+                    self.for_download.notify();
+                    continue;
+                };
+                self.computed.set(result.ok());
+                self.observe(Event::DownloadEnded(result.map(|_| ())));
+                let event = match result {
+                    Ok(_) => DownloadEvent::Complete,
+                    Err(e) => DownloadEvent::Failed(e),
+                };
+                let now = self.clock.now_ms();
+                self.session.borrow_mut().download(now, event);
+                if let (Err(e), None) = (result, self.session.borrow().offer()) {
+                    self.observe(Event::Failed(Cause::Download(e)));
+                }
+                self.control.notify.notify();
             }
-            self.control.notify.notify();
         }
     }
 
     /// Downloads what is missing. An attempt that the network ended is left in
     /// `kept`, for the next one to go on with: the sink still stands there.
-    async fn download(
+    fn download(
         &self,
         job: Job,
         body: &mut [u8],
         kept: &mut Option<Transfer>,
-    ) -> Result<Digest, DownloadError> {
-        let unfinished = kept.take().filter(|t| !job.fresh && t.at == job.offset);
-        let transfer = match unfinished {
-            Some(unfinished) => kept.insert(unfinished),
-            None => {
-                let begun = kept.insert(self.begin(job)?);
-                self.reread(begun, body).await?;
-                begun
-            }
-        };
-        transfer.redirects = 0;
-        let result = self.fetch(transfer, body).await;
-        match result {
-            Ok(()) => {}
-            Err(DownloadError::Flash | DownloadError::Decode) => {
+    ) -> impl Future<Output = Result<Digest, DownloadError>> {
+        async move {
+            // An unfinished one stands where the session wants to go on.
+            if !kept
+                .as_ref()
+                .is_some_and(|t| !job.fresh && t.at == job.offset)
+            {
                 *kept = None;
-                return Err(result.err().unwrap_or(DownloadError::Flash));
+                let mut begun = self.begin(job)?;
+                self.reread(&mut begun, body).await?;
+                *kept = Some(begun);
             }
-            Err(e) => {
-                // A fresh URL may lead to another server.
-                if matches!(e, DownloadError::Http(HttpError::Expired(_))) {
-                    transfer.validator = None;
+            let transfer = kept.as_mut().ok_or(DownloadError::ResumeLost)?;
+            transfer.redirects = 0;
+            let result = self.fetch(transfer, body).await;
+            match result {
+                Ok(()) => {}
+                // What the sink holds now nobody knows.
+                Err(e @ (DownloadError::Flash | DownloadError::Decode)) => {
+                    *kept = None;
+                    return Err(e);
                 }
-                self.record(transfer, 1)?;
-                return Err(e);
+                Err(e) => {
+                    // A fresh URL may lead to another server.
+                    if matches!(e, DownloadError::Http(HttpError::Expired(_))) {
+                        transfer.validator = None;
+                    }
+                    self.record(transfer, 1)?;
+                    return Err(e);
+                }
             }
+            let mut transfer = kept.take().ok_or(DownloadError::ResumeLost)?;
+            self.device.borrow_mut().sink.finish()?;
+            self.record(&mut transfer, 1)?;
+            Ok(transfer.hasher.finish())
         }
-        self.device.borrow_mut().sink.finish()?;
-        self.record(transfer, 1)?;
-        let digest = kept.take().map(|t| t.hasher.finish());
-        digest.ok_or(DownloadError::ResumeLost)
     }
 
     /// Asks for one window after the other.
-    async fn fetch(&self, transfer: &mut Transfer, body: &mut [u8]) -> Result<(), DownloadError> {
-        let mut stream = None;
-        while transfer.at < transfer.size {
-            let end = self.window_end(transfer);
-            // No byte is in flight now: the time to erase.
-            while self.device.borrow_mut().sink.prepare(end)? {
-                yield_now().await;
-            }
-            let range = Range {
-                start: transfer.at,
-                end,
-                size: transfer.size,
-            };
-            let reused = stream.is_some();
-            let mut open = match stream.take() {
-                Some(open) => open,
-                None => self.open(body).await?,
-            };
-            let mut heard = false;
-            let answer = self
-                .range(&mut open, range, transfer, body, &mut heard)
-                .await;
-            self.client.borrow_mut().give_back();
-            match answer {
-                Ok(Answer::Done { keep_alive: true }) => stream = Some(open),
-                Ok(Answer::Done { keep_alive: false }) => {}
-                Ok(Answer::Elsewhere) => {
-                    transfer.redirects += 1;
-                    if transfer.redirects > MAX_REDIRECTS {
-                        return Err(DownloadError::TooManyRedirects);
-                    }
+    fn fetch(
+        &self,
+        transfer: &mut Transfer,
+        body: &mut [u8],
+    ) -> impl Future<Output = Result<(), DownloadError>> {
+        async move {
+            let mut stream = None;
+            while transfer.at < transfer.size {
+                let end = self.window_end(transfer);
+                // No byte is in flight now: the time to erase.
+                while self.device.borrow_mut().sink.prepare(end)? {
+                    yield_now().await;
                 }
-                // The server has closed an idle connection: no fault, ask again.
-                Err(_) if reused && !heard => {}
-                Err(e) => return Err(e),
+                let range = Range {
+                    start: transfer.at,
+                    end,
+                    size: transfer.size,
+                };
+                let reused = stream.is_some();
+                let mut open = match stream.take() {
+                    Some(open) => open,
+                    None => self.open(body).await?,
+                };
+                let mut heard = false;
+                let answer = self
+                    .range(&mut open, range, transfer, body, &mut heard)
+                    .await;
+                self.client.borrow_mut().give_back();
+                match answer {
+                    Ok(Answer::Done { keep_alive: true }) => stream = Some(open),
+                    Ok(Answer::Done { keep_alive: false }) => {}
+                    Ok(Answer::Elsewhere) => {
+                        transfer.redirects += 1;
+                        if transfer.redirects > MAX_REDIRECTS {
+                            return Err(DownloadError::TooManyRedirects);
+                        }
+                    }
+                    // The server has closed an idle connection: no fault, ask again.
+                    Err(_) if reused && !heard => {}
+                    Err(e) => return Err(e),
+                }
             }
+            Ok(())
         }
-        Ok(())
     }
 
     /// Takes up what is stored, or starts a new record.
@@ -264,49 +280,51 @@ where
     }
 
     /// Asks for one range and takes in the answer.
-    async fn range(
+    fn range(
         &self,
         stream: &mut C::Stream<'r>,
         range: Range,
         transfer: &mut Transfer,
         body: &mut [u8],
         heard: &mut bool,
-    ) -> Result<Answer, DownloadError> {
-        self.ask(stream, range, body).await?;
-        let mut response = Response::new(range, transfer.validator);
-        loop {
-            let read = match self.within_stall(pin!(stream.read(body))).await {
-                Some(Ok(read)) => read,
-                Some(Err(_)) => return Err(DownloadError::Reset),
-                None => return Err(DownloadError::TimedOut),
-            };
-            if read == 0 {
-                let end = response.close().map_err(DownloadError::Http)?;
-                return self.ended(end, false);
-            }
-            *heard = true;
-            let mut input = body.get(..read).unwrap_or_default();
+    ) -> impl Future<Output = Result<Answer, DownloadError>> {
+        async move {
+            self.ask(stream, range, body).await?;
+            let mut response = Response::new(range, transfer.validator);
             loop {
-                let (used, event) = {
-                    let mut client = self.client.borrow_mut();
-                    let location = match response.in_head() {
-                        true => client.lend(),
-                        false => &mut [],
-                    };
-                    let step = response.feed(input, location);
-                    if !response.holds_location() {
-                        client.give_back();
-                    }
-                    step.map_err(DownloadError::Http)?
+                let read = match self.within_stall(pin!(stream.read(body))).await {
+                    Some(Ok(read)) => read,
+                    Some(Err(_)) => return Err(DownloadError::Reset),
+                    None => return Err(DownloadError::TimedOut),
                 };
-                input = input.get(used..).unwrap_or_default();
-                match event {
-                    HttpEvent::More => break,
-                    HttpEvent::Head(head) => {
-                        transfer.validator = head.validator.or(transfer.validator);
+                if read == 0 {
+                    let end = response.close().map_err(DownloadError::Http)?;
+                    return self.ended(end, false);
+                }
+                *heard = true;
+                let mut input = body.get(..read).unwrap_or_default();
+                loop {
+                    let (used, event) = {
+                        let mut client = self.client.borrow_mut();
+                        let location = match response.in_head() {
+                            true => client.lend(),
+                            false => &mut [],
+                        };
+                        let step = response.feed(input, location);
+                        if !response.holds_location() {
+                            client.give_back();
+                        }
+                        step.map_err(DownloadError::Http)?
+                    };
+                    input = input.get(used..).unwrap_or_default();
+                    match event {
+                        HttpEvent::More => break,
+                        HttpEvent::Head(head) => {
+                            transfer.validator = head.validator.or(transfer.validator);
+                        }
+                        HttpEvent::Body(bytes) => self.take(transfer, bytes)?,
+                        end => return self.ended(end, response.keep_alive()),
                     }
-                    HttpEvent::Body(bytes) => self.take(transfer, bytes)?,
-                    end => return self.ended(end, response.keep_alive()),
                 }
             }
         }

@@ -440,6 +440,17 @@ fn cases() -> Vec<Case> {
             Barred,
             ONE,
         ),
+        case(
+            "journal fails",
+            |w, _| {
+                for sector in 0..2 {
+                    w.fault(w.update + sector, ota_flash::sim::Fault::ProgramFails);
+                }
+            },
+            (-4, "flash"),
+            Works,
+            NONE,
+        ),
         // Flash that does not hold what is written.
         case(
             "erase fails",

@@ -250,7 +250,7 @@ pub struct Offer {
     /// Bytes of the package.
     pub size: u32,
     /// Version that the package brings.
-    pub version: heapless::String<VERSION_MAX>,
+    pub version: heapless::String<VERSION_MAX, u8>,
     /// Digest of the package.
     pub digest: Digest,
     /// Set for a differential package.

@@ -24,10 +24,12 @@ pub(super) enum Kind {
 
 #[derive(Clone, Copy)]
 struct Slot {
+    /// When to send it again (PUBLISH) or give up (SUBSCRIBE). Valid unless pending.
+    due: u64,
     /// Length of the packet; 0 when the slot is free. Used slots come first.
-    len: usize,
+    len: u16,
     /// How much of this transmission is out.
-    sent: usize,
+    sent: u16,
     packet_id: PacketId,
     kind: Kind,
     /// To be transmitted.
@@ -36,8 +38,12 @@ struct Slot {
     repeated: bool,
     /// Acknowledged while it was on its way again: dropped when it is out.
     done: bool,
-    /// When to send it again (PUBLISH) or give up (SUBSCRIBE). Valid unless pending.
-    due: u64,
+}
+
+impl Slot {
+    fn len(&self) -> usize {
+        usize::from(self.len)
+    }
 }
 
 const FREE: Slot = Slot {
@@ -73,7 +79,7 @@ impl<'b> Outbox<'b> {
 
     /// Where slot `index` begins; past the last slot, where the queue does.
     fn offset(&self, index: usize) -> usize {
-        self.slots.iter().take(index).map(|s| s.len).sum()
+        self.slots.iter().take(index).map(Slot::len).sum()
     }
 
     fn queue_at(&self) -> usize {
@@ -131,7 +137,7 @@ impl<'b> Outbox<'b> {
     fn remove(&mut self, index: usize) {
         let at = self.offset(index);
         let end = self.queue_at() + self.queue_len;
-        let len = self.slots.get(index).map_or(0, |s| s.len);
+        let len = self.slots.get(index).map_or(0, Slot::len);
         if at + len <= end && end <= self.buf.len() {
             self.buf.copy_within(at + len..end, at);
         }
@@ -195,13 +201,14 @@ impl<'b> Outbox<'b> {
         let free = self.slots.iter().position(|s| s.len == 0).ok_or(SendError::InFlight)?;
         let packet_id = self.next_id();
         let len = self.append(false, &mut |room| encode(room, packet_id))?;
+        let short = u16::try_from(len).map_err(|_| SendError::TooLong)?;
         // It was written behind the queue and belongs in front of it.
         let at = self.queue_at();
         if let Some(both) = self.buf.get_mut(at..at + self.queue_len + len) {
             both.rotate_right(len);
         }
         if let Some(slot) = self.slots.get_mut(free) {
-            *slot = Slot { len, packet_id, kind, pending: true, ..FREE };
+            *slot = Slot { len: short, packet_id, kind, pending: true, ..FREE };
         }
         self.last_id = packet_id;
         Ok(packet_id)
@@ -230,7 +237,7 @@ impl<'b> Outbox<'b> {
 
     pub(super) fn packet(&self, index: usize) -> &[u8] {
         let at = self.offset(index);
-        let len = self.slots.get(index).map_or(0, |s| s.len);
+        let len = self.slots.get(index).map_or(0, Slot::len);
         self.buf.get(at..at + len).unwrap_or_default()
     }
 
@@ -273,7 +280,7 @@ impl<'b> Outbox<'b> {
                 self.bytes(at + self.queue_sent..at + self.queue_len)
             }
             Next::Slot(index) => {
-                let sent = self.slots.get(index).map_or(0, |s| s.sent);
+                let sent = self.slots.get(index).map_or(0, |s| usize::from(s.sent));
                 self.packet(index).get(sent..).unwrap_or_default()
             }
         }
@@ -292,7 +299,8 @@ impl<'b> Outbox<'b> {
             }
             Next::Slot(index) => {
                 let Some(slot) = self.slots.get_mut(index) else { return };
-                slot.sent = slot.len.min(slot.sent + count);
+                let count = u16::try_from(count).unwrap_or(u16::MAX);
+                slot.sent = slot.len.min(slot.sent.saturating_add(count));
                 if slot.sent < slot.len {
                     return;
                 }

@@ -1,3 +1,4 @@
 mod codec;
 mod flow;
 mod robust;
+mod tail;
