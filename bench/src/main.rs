@@ -1,6 +1,7 @@
 //! Prints figures, never judges speed: machines are noisy. Memory is counted,
 //! so a limit that is passed ends with an error.
 
+mod delta;
 mod download;
 mod verify;
 
@@ -20,6 +21,8 @@ enum What {
     Verify,
     /// RAM of a whole download
     Ram,
+    /// Patch sizes of ours and of public tools, for every pair of images in a folder
+    Delta(delta::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -30,6 +33,13 @@ fn main() -> std::process::ExitCode {
             true
         }
         Some(What::Ram) => download::run(),
+        Some(What::Delta(args)) => match args.run() {
+            Ok(()) => true,
+            Err(e) => {
+                eprintln!("error: {e:#}");
+                false
+            }
+        },
         None => {
             verify::run();
             println!();
