@@ -26,7 +26,9 @@ fn good(dir: &Path, args: &[&str]) -> String {
 fn both_formats_there_and_back() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let old: Vec<u8> = (0..100_000u32).map(|i| (i.wrapping_mul(i) >> 9) as u8).collect();
+    let old: Vec<u8> = (0..100_000u32)
+        .map(|i| (i.wrapping_mul(i) >> 9) as u8)
+        .collect();
     let mut new = old.clone();
     new.splice(70_000..70_100, *b"fixed in version two");
     std::fs::write(dir.join("old"), &old).unwrap();
