@@ -75,7 +75,11 @@ impl Board {
 
     /// `cargo SUBCOMMAND ... --target armv4t-none-eabi`, with `core` from source.
     pub fn cargo(&self, subcommand: &str, linker_args: &[String]) -> Cmd {
-        self.cargo_for(TARGET, &self.lld, subcommand, linker_args, &[])
+        // Code size: small functions only are copied to their callers, and no
+        // text of `{:?}` that nobody reads.
+        let flags = ["-Cllvm-args=-inline-threshold=20", "-Zfmt-debug=none"];
+        let flags = flags.map(str::to_string);
+        self.cargo_for(TARGET, &self.lld, subcommand, linker_args, &flags)
     }
 
     /// The same for [`THUMB`]. Calls between Thumb and ARM code need a linker
@@ -104,6 +108,10 @@ impl Board {
             // No path of this machine in an image.
             format!("--remap-path-prefix={}=.", root().display()),
         ];
+        if let Some(home) = cargo_home() {
+            let sources = home.join("registry/src");
+            flags.push(format!("--remap-path-prefix={}=deps", sources.display()));
+        }
         flags.extend(linker_args.iter().map(|a| format!("-Clink-arg={a}")));
         flags.extend_from_slice(more);
         let mut cmd = Cmd::new(&self.cargo)
@@ -123,6 +131,11 @@ impl Board {
         }
         cmd
     }
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let set = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    set.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
 }
 
 /// The linker that comes with the Rust toolchain this task was built with.

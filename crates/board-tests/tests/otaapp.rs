@@ -22,8 +22,10 @@ fn file(name: &str) -> Vec<u8> {
 
 /// The application as it is uploaded.
 fn image(version: &str, tail: &[u8]) -> Vec<u8> {
-    let mut program = file("otaapp.bin");
-    program.extend(tail);
+    packed(version, &[&file("otaapp.bin"), tail].concat())
+}
+
+fn packed(version: &str, program: &[u8]) -> Vec<u8> {
     let version = Version::new(version).unwrap();
     let options = PackOptions {
         kind: ImageKind::App,
@@ -35,7 +37,7 @@ fn image(version: &str, tail: &[u8]) -> Vec<u8> {
         module: Module::DEFAULT,
         key: None,
     };
-    pack(&program, &options).unwrap().bytes
+    pack(program, &options).unwrap().bytes
 }
 
 fn start(id: PartitionId) -> u32 {
@@ -196,6 +198,37 @@ fn an_update_from_the_cloud_is_confirmed_by_the_new_version() {
     desk.type_in("version");
     desk.expect("app_version: app-2.0.0");
     desk.expect("image: confirmed");
+}
+
+/// Version 2 hangs once and resets at once twice: version 1 comes back by itself, signs on
+/// by itself, and the cloud is told why.
+#[test]
+fn a_version_that_fails_its_trial_is_reverted_and_reported() {
+    let v1 = image("app-1.0.0", &[]);
+    let v2 = packed("app-2.0.0", &file("tinyapp.bin"));
+    let mut desk = Desk::new(&file("boot2.bin"), &v1);
+    desk.sign_on();
+    desk.until(|cloud| cloud.device(PK, DN).unwrap().version() == Some("app-1.0.0"));
+    let job = desk.push(&v2, "app-2.0.0");
+    for key in [b"h", b"r", b"r"] {
+        desk.expect("app-2.0.0 started");
+        desk.session.type_in(key);
+    }
+    desk.expect("app_version: app-1.0.0");
+    desk.expect("running image: confirmed");
+    desk.expect("last update: ");
+    desk.expect("init mqtt success");
+    desk.until(|cloud| {
+        cloud.job(job.id).unwrap().tasks[0]
+            .step
+            .is_some_and(|s| s < 0)
+    });
+    let task = desk.cloud.job(job.id).unwrap().tasks.remove(0);
+    println!("the cloud: step {:?}, {}", task.step, task.desc);
+    assert_eq!(task.step, Some(-1));
+    assert_eq!(desk.slot(PartitionId::Application, v1.len()), v1);
+    // The same package is not tried again.
+    assert_eq!(desk.resets.len(), 1 + 3);
 }
 
 #[test]

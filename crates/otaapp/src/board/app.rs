@@ -39,6 +39,11 @@ const REGION: &str = "cn-shanghai";
 /// download is in flight while flash erases.
 const WINDOW: u32 = 64 * 1024;
 
+/// A new image must have reported within this time after its start.
+const CONFIRM_WITHIN_MS: u32 = 600_000;
+/// Longest time between two looks at the network, in milliseconds.
+const LOOK: u64 = 100;
+
 const POLICY: Policy = Policy {
     max_image_len: USABLE,
     ..Policy::DEFAULT
@@ -78,6 +83,10 @@ struct App<'a> {
     /// The agent runs.
     running: Cell<bool>,
     had_address: Cell<bool>,
+    /// When the network has something to do by itself.
+    net_due: Cell<u64>,
+    /// An image on trial that has not even a network by then gives up its turn.
+    trial_ends: Cell<Option<u64>>,
 }
 
 /// Runs the application. `descriptor`: that of the running image.
@@ -100,7 +109,7 @@ pub fn run(descriptor: &'static [u8; DESCRIPTOR_LEN as usize], seed: u64) -> ! {
     };
     let work = pin!(app.work(buffers, seed));
     app.hello();
-    hardware::block_on(work, || app.turn());
+    hardware::block_on(work, |polled| app.turn(polled));
     app.reboot()
 }
 
@@ -144,6 +153,8 @@ impl<'a> App<'a> {
             confirmed: Cell::new(false),
             running: Cell::new(false),
             had_address: Cell::new(false),
+            net_due: Cell::new(0),
+            trial_ends: Cell::new(None),
         }
     }
 
@@ -162,6 +173,8 @@ impl<'a> App<'a> {
             Some(mut journal) => {
                 let trial = journal.trial().is_some();
                 self.confirmed.set(!trial);
+                self.trial_ends
+                    .set(trial.then_some(CONFIRM_WITHIN_MS.into()));
                 let state = if trial { "on trial" } else { "confirmed" };
                 self.log(Level::Info, format_args!("running image: {state}"));
                 if let Some(cause) = journal.last_failure() {
@@ -224,8 +237,20 @@ impl<'a> App<'a> {
 
     /// One turn of the loop beside the agent.
     #[inline(never)]
-    fn turn(&self) {
-        self.net.poll(Millis.now_ms());
+    fn turn(&self, polled: bool) {
+        let now = Millis.now_ms();
+        if polled || hardware::incoming() || now >= self.net_due.get() {
+            self.net.poll(now);
+            self.net_due.set(self.net.due().min(now + LOOK));
+            self.address();
+        }
+        if self.trial_ends.get().is_some_and(|end| now >= end) && !self.running.get() {
+            self.log(
+                Level::Error,
+                format_args!("on trial, and nobody to report to in time: restart"),
+            );
+            self.reboot();
+        }
         if let Some(line) = self.console.next_line() {
             match parse(&line) {
                 Ok(Some(command)) => self.command(command),
@@ -235,6 +260,14 @@ impl<'a> App<'a> {
             self.console.prompt();
             hardware::wake();
         }
+        if self.unsaved.get() && self.confirmed.get() {
+            self.unsaved.set(false);
+            self.save();
+        }
+    }
+
+    /// Tells when the network comes and goes.
+    fn address(&self) {
         let addresses = self.net.addresses();
         if addresses.is_some() != self.had_address.replace(addresses.is_some()) {
             hardware::wake();
@@ -247,10 +280,6 @@ impl<'a> App<'a> {
                 }
                 None => self.log(Level::Warning, format_args!("network lost")),
             }
-        }
-        if self.unsaved.get() && self.confirmed.get() {
-            self.unsaved.set(false);
-            self.save();
         }
     }
 
@@ -497,12 +526,14 @@ impl<'a> App<'a> {
         let settings = Settings {
             window: WINDOW,
             checkpoint: WINDOW,
+            confirm_within_ms: CONFIRM_WITHIN_MS,
             ..Settings::new(credentials, broker, version, &POLICY, &[])
         };
         let mut reporter = Reporter::default();
         let observer = |event: Event<'_>| {
             if let Event::Confirmed = event {
                 self.confirmed.set(true);
+                self.trial_ends.set(None);
             }
             reporter.event(event, &mut { self.console });
         };

@@ -143,16 +143,24 @@ pub fn wake() {
 const VTABLE: RawWakerVTable = RawWakerVTable::new(|_| WAKER, |_| wake(), |_| wake(), |_| ());
 const WAKER: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
 
-/// Runs `future` to its end. Each turn of the loop calls `turn`, polls the future
-/// if it was woken or its time has come, and else sleeps until an interrupt.
-pub fn block_on<F: Future>(mut future: Pin<&mut F>, mut turn: impl FnMut()) -> F::Output {
+/// Whether bytes wait on the network's line.
+pub fn incoming() -> bool {
+    !NETWORK.is_empty()
+}
+
+/// Runs `future` to its end. Each turn of the loop calls `turn` (with whether the
+/// future was polled since), polls the future if it was woken or its time has
+/// come, and else sleeps until an interrupt.
+pub fn block_on<F: Future>(mut future: Pin<&mut F>, mut turn: impl FnMut(bool)) -> F::Output {
     // SAFETY: the functions of the table use the static flag only.
     let waker = unsafe { Waker::from_raw(WAKER) };
     let mut context = Context::from_waker(&waker);
+    let mut polled = true;
     loop {
         Watchdog::new(Mmio).feed();
-        turn();
-        if WOKEN.replace(false) || NOW.get() >= DEADLINE.get() {
+        turn(polled);
+        polled = WOKEN.replace(false) || NOW.get() >= DEADLINE.get();
+        if polled {
             // Everybody who still sleeps says so again.
             DEADLINE.replace(u64::MAX);
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {

@@ -286,6 +286,16 @@ impl<'a, L: Link> Net<'a, L> {
         changed == PollResult::SocketStateChanged
     }
 
+    /// When [`Net::poll`] has something to do by itself, in milliseconds.
+    pub fn due(&self) -> u64 {
+        let stack = &mut *self.stack.borrow_mut();
+        let now = i64::try_from(self.now.get()).unwrap_or(i64::MAX);
+        let due = stack
+            .interface
+            .poll_at(Instant::from_millis(now), &stack.sockets);
+        due.map_or(u64::MAX, |at| u64::try_from(at.total_millis()).unwrap_or(0))
+    }
+
     /// Joins a network; `false` when the link refuses.
     pub fn join(&self, ssid: &str, password: &str) -> bool {
         self.stack.borrow_mut().frames.link.connect(ssid, password)
