@@ -3,7 +3,7 @@
 //!
 //! Addresses are those of QEMU's user network: the board is 10.0.2.15, this
 //! machine 10.0.2.2, the name server 10.0.2.3. A connection to 10.0.2.2 goes to
-//! the same port of 127.0.0.1; names of a [`Map`] get addresses of their own.
+//! the same port of 127.0.0.1, one to 127.0.0.1 too; names of a [`Map`] get addresses of their own.
 //! Nothing else can be reached.
 
 use super::slip;
@@ -99,7 +99,9 @@ impl Map {
         });
         match named {
             Some(entry) => Some(entry.to),
-            None => (address == HOST).then(|| SocketAddr::from(([127, 0, 0, 1], port))),
+            // A server on this machine may name itself by its own loopback address.
+            None => (address == HOST || address.is_loopback())
+                .then(|| SocketAddr::from(([127, 0, 0, 1], port))),
         }
     }
 }
