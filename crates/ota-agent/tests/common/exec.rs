@@ -15,6 +15,8 @@ pub struct Time {
     now: Cell<u64>,
     /// The earliest time somebody waits for, as of the last poll.
     next: Cell<Option<u64>>,
+    /// Waits in a row that were over at once, at this time.
+    idle: Cell<u32>,
 }
 
 impl Time {
@@ -32,6 +34,8 @@ impl Clock for Time {
     async fn sleep_until(&self, deadline: u64) {
         poll_fn(|_| {
             if self.now.get() >= deadline {
+                self.idle.set(self.idle.get() + 1);
+                assert!(self.idle.get() < 100_000, "spins on a time that is over");
                 return Poll::Ready(());
             }
             let next = self.next.get().map_or(deadline, |n| n.min(deadline));
@@ -100,6 +104,7 @@ pub fn run<F: Future>(future: F, time: &Time, rest: &dyn Rest, limit: u64) -> Op
             spins = 0;
         }
         time.now.set(next);
+        time.idle.set(0);
         if timer == Some(next) {
             flag.0.store(true, Ordering::Relaxed);
         }
