@@ -42,6 +42,33 @@ fn version_1_to_version_2() {
 }
 
 #[test]
+fn the_other_strategies_for_whole_images() {
+    use ota_bootlib::Strategy;
+    use otaapp::host::{ACTIVE, UPDATE, read_slot};
+    for (strategy, slot) in [(Strategy::Overwrite, ACTIVE), (Strategy::Switch, UPDATE)] {
+        let world = World::new(20_000);
+        let mut options = world.options();
+        options.strategy = strategy;
+        let mut last = OLD;
+        // Twice: with `Switch` the second one goes back into the first slot.
+        for (version, slot) in [(NEW, slot), ("app-3.0.0", ACTIVE)] {
+            let new = image(version, &program(version.len() as u32, 30_000), None);
+            let device = Running::start(options.clone());
+            device.wait_for("Acknowledged");
+            let job = world.offer(&new);
+            assert_eq!(updated(device.end()), version, "{strategy:?}");
+            assert_eq!(world.task(&job).0, TaskState::Succeeded);
+            let found = read_slot(&world.flash(), &slot, new.bytes.len()).unwrap();
+            assert!(found == new.bytes, "{strategy:?}: not {version}");
+            last = version;
+            world.wait_offline();
+        }
+        let device = Running::start(options);
+        device.wait_for(&format!("Start {{ version: \"{}\", trial: false", last));
+    }
+}
+
+#[test]
 fn an_offer_made_while_the_device_is_off_is_taken() {
     let world = World::new(20_000);
     let new = image(NEW, &program(2, 30_000), None);
