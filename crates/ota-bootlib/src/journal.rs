@@ -275,6 +275,11 @@ impl<P: NorFlash> Journal<P> {
     #[inline(never)]
     fn load(&mut self, half: u32) -> Result<bool, Fault> {
         let tail = self.tail(half)?;
+        if tail == 0 {
+            // Row 0 may have been cut, and read differently next time: the
+            // half does not count before there is something behind it.
+            return Ok(false);
+        }
         let mut row = tail;
         loop {
             self.read(half, row)?;
@@ -529,7 +534,13 @@ impl<P: NorFlash> Journal<P> {
                 self.append_row(hooks)?;
             }
         }
-        self.snapshot(hooks)
+        self.snapshot(hooks)?;
+        // Row 0 says whether a half counts, so it must be known to be whole.
+        if self.next == 1 {
+            self.close_row(1, hooks)?;
+            self.next = 2;
+        }
+        Ok(())
     }
 
     /// Appends a record with the content of `cell`.

@@ -6,6 +6,7 @@
 //! the promises of `docs/power-safety.md` after each.
 
 pub mod bugs;
+pub mod explore;
 pub mod format;
 pub mod sweep;
 pub mod table;

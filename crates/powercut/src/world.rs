@@ -202,6 +202,8 @@ pub struct World<const S: usize, const U: usize> {
     pub app: App,
     /// The update image is damaged: it must be refused.
     pub bad: bool,
+    /// There is a mailbox.
+    pub mailbox: bool,
 }
 
 /// A violated promise.
@@ -393,6 +395,7 @@ impl<const S: usize, const U: usize> World<S, U> {
             new,
             app,
             bad: false,
+            mailbox: true,
         };
         world.request(&request);
         world
@@ -602,6 +605,39 @@ impl<const S: usize, const U: usize> World<S, U> {
         }
     }
 
+    /// Runs boot loader and application once, records what they do and checks
+    /// what one boot can show. Returns what is past then.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub fn one_boot(
+        &self,
+        flash: &mut SimFlash<S, U>,
+        past: Past,
+        record: &mut Vec<Step>,
+    ) -> Result<Past, Wrong> {
+        flash.power_on();
+        flash.start_trace();
+        let past = Cell::new(past);
+        let cell = RefCell::new(core::mem::replace(flash, SimFlash::new(S)));
+        let mut watch = Watch {
+            flash: &cell,
+            past: &past,
+            taken: 0,
+            record: Some(record),
+            memo: None,
+            journal: self.layout.journal_sectors(),
+            last: 0,
+            seen: Vec::new(),
+            hit: false,
+        };
+        let end = self.boot(&cell, &mut watch, &past);
+        watch.take();
+        *flash = cell.into_inner();
+        flash.take_trace();
+        end.map(|_| past.get())
+    }
+
     /// What C firmware does with the mailbox. `true`: done to its end.
     fn c_firmware(&self, mailbox: &mut View<'_, S, U>) -> bool {
         use embedded_storage::nor_flash::{NorFlash as _, ReadNorFlash as _};
@@ -632,6 +668,7 @@ impl<const S: usize, const U: usize> World<S, U> {
         past: &Cell<Past>,
     ) -> Result<Option<bool>, Wrong> {
         let mut parts = self.layout.open(cell);
+        parts.mailbox = parts.mailbox.filter(|_| self.mailbox);
         let good = [self.old.clone(), self.new.clone()];
         let mut judge = Judge {
             flash: cell,

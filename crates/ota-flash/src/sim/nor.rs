@@ -275,6 +275,14 @@ impl<const SECTOR: usize, const UNIT: usize> SimFlash<SECTOR, UNIT> {
         self.sector(sector).unstable_bits()
     }
 
+    /// Whether any of `len` bytes from `offset`, within one sector, has unstable bits.
+    pub fn is_unstable(&self, offset: u32, len: usize) -> bool {
+        let at = offset as usize;
+        let mask = self.sector(at / SECTOR).unstable.as_deref();
+        let here = mask.and_then(|m| m.get(at % SECTOR..at % SECTOR + len));
+        here.is_some_and(|m| m.iter().any(|b| *b != 0))
+    }
+
     /// Digest of one sector's bytes, computed once until they change.
     pub fn sector_digest(&self, sector: usize) -> u128 {
         self.sector(sector).content_digest()
