@@ -77,7 +77,7 @@ impl Board {
     pub fn cargo(&self, subcommand: &str, linker_args: &[String]) -> Cmd {
         // Code size: small functions only are copied to their callers, and no
         // text of `{:?}` that nobody reads.
-        let flags = ["-Cllvm-args=-inline-threshold=20", "-Zfmt-debug=none"];
+        let flags = ["-Cllvm-args=-inline-threshold=24", "-Zfmt-debug=none"];
         let flags = flags.map(str::to_string);
         self.cargo_for(TARGET, &self.lld, subcommand, linker_args, &flags)
     }
@@ -111,6 +111,10 @@ impl Board {
         if let Some(home) = cargo_home() {
             let sources = home.join("registry/src");
             flags.push(format!("--remap-path-prefix={}=deps", sources.display()));
+        }
+        if let Ok(sysroot) = Cmd::new(&self.rustc).args(["--print", "sysroot"]).output() {
+            let library = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
+            flags.push(format!("--remap-path-prefix={}=rust", library.display()));
         }
         flags.extend(linker_args.iter().map(|a| format!("-Clink-arg={a}")));
         flags.extend_from_slice(more);
