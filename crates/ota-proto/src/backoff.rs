@@ -59,7 +59,10 @@ impl Backoff {
     /// No failure yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { failures: 0, short: 0 }
+        Self {
+            failures: 0,
+            short: 0,
+        }
     }
 
     /// How long to wait after a connection or an attempt has ended. `random` is any random number.
@@ -85,7 +88,10 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         let low = (first << count.min(6)).min(max / 2);
         let high = (2 * low).min(max);
-        Wait { ms: between(low, high, random), taken_over }
+        Wait {
+            ms: between(low, high, random),
+            taken_over,
+        }
     }
 }
 
@@ -106,9 +112,16 @@ mod tests {
     fn doubles_from_one_to_sixty_seconds() {
         let mut low = Backoff::new();
         let mut high = Backoff::new();
-        for (from, to) in
-            [(1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (30, 60), (30, 60), (30, 60)]
-        {
+        for (from, to) in [
+            (1, 2),
+            (2, 4),
+            (4, 8),
+            (8, 16),
+            (16, 32),
+            (30, 60),
+            (30, 60),
+            (30, 60),
+        ] {
             assert_eq!(failed(&mut low, 0), from * 1000);
             assert_eq!(failed(&mut high, u32::MAX), to * 1000 - 1);
         }
@@ -129,10 +142,27 @@ mod tests {
         for _ in 0..4 {
             failed(&mut b, 0);
         }
-        let short = b.next(Ended::Otherwise { held_ms: STABLE_MS - 1 }, 0);
-        assert_eq!(short, Wait { ms: 16_000, taken_over: false });
+        let short = b.next(
+            Ended::Otherwise {
+                held_ms: STABLE_MS - 1,
+            },
+            0,
+        );
+        assert_eq!(
+            short,
+            Wait {
+                ms: 16_000,
+                taken_over: false
+            }
+        );
         let stable = b.next(Ended::ByPeer { held_ms: STABLE_MS }, 0);
-        assert_eq!(stable, Wait { ms: 1_000, taken_over: false });
+        assert_eq!(
+            stable,
+            Wait {
+                ms: 1_000,
+                taken_over: false
+            }
+        );
     }
 
     #[test]
@@ -146,8 +176,14 @@ mod tests {
             })
             .collect();
         let expected = [
-            (1, false), (2, false), (60, true), (120, true), (240, true),
-            (300, true), (300, true), (300, true),
+            (1, false),
+            (2, false),
+            (60, true),
+            (120, true),
+            (240, true),
+            (300, true),
+            (300, true),
+            (300, true),
         ];
         assert_eq!(waits, expected);
         // Attempts that fail in between do not hide it; another cause of loss ends the suspicion.
@@ -175,7 +211,12 @@ mod tests {
             let other = 1 - me;
             if let Some(start) = since[other].take() {
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let wait = devices[other].next(Ended::ByPeer { held_ms: now - start }, random);
+                let wait = devices[other].next(
+                    Ended::ByPeer {
+                        held_ms: now - start,
+                    },
+                    random,
+                );
                 seen |= wait.taken_over;
                 next[other] = now + u64::from(wait.ms);
             }

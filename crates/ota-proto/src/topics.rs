@@ -99,7 +99,10 @@ impl Topic {
             return Err(NameError::DeviceName);
         }
         let (before, after) = self.parts();
-        let mut name = TopicName { bytes: [0; TOPIC_MAX], len: 0 };
+        let mut name = TopicName {
+            bytes: [0; TOPIC_MAX],
+            len: 0,
+        };
         for part in [before, product_key, "/", device_name, after] {
             let at = usize::from(name.len);
             if let Some(to) = name.bytes.get_mut(at..at + part.len()) {
@@ -117,8 +120,11 @@ impl Topic {
             let (before, after) = this.parts();
             let names = topic.strip_prefix(before)?.strip_suffix(after)?;
             let (product_key, device_name) = names.split_once('/')?;
-            (is_product_key(product_key) && is_device_name(device_name))
-                .then_some(Parsed { topic: this, product_key, device_name })
+            (is_product_key(product_key) && is_device_name(device_name)).then_some(Parsed {
+                topic: this,
+                product_key,
+                device_name,
+            })
         })
     }
 
@@ -214,28 +220,58 @@ mod tests {
             assert!(name.len() <= TOPIC_MAX);
             assert_eq!(Topic::of_device(&name, &pk, &dn), Some(topic));
         }
-        assert_eq!(Topic::FirmwareGetReply.name(&pk, &dn).unwrap().len(), TOPIC_MAX);
-        assert_eq!(Topic::Inform.name(&"k".repeat(21), &dn).unwrap_err(), NameError::ProductKey);
-        assert_eq!(Topic::Inform.name(&pk, &"d".repeat(65)).unwrap_err(), NameError::DeviceName);
-        assert_eq!(Topic::Inform.name("", "d").unwrap_err(), NameError::ProductKey);
-        assert_eq!(Topic::Inform.name("k", "").unwrap_err(), NameError::DeviceName);
+        assert_eq!(
+            Topic::FirmwareGetReply.name(&pk, &dn).unwrap().len(),
+            TOPIC_MAX
+        );
+        assert_eq!(
+            Topic::Inform.name(&"k".repeat(21), &dn).unwrap_err(),
+            NameError::ProductKey
+        );
+        assert_eq!(
+            Topic::Inform.name(&pk, &"d".repeat(65)).unwrap_err(),
+            NameError::DeviceName
+        );
+        assert_eq!(
+            Topic::Inform.name("", "d").unwrap_err(),
+            NameError::ProductKey
+        );
+        assert_eq!(
+            Topic::Inform.name("k", "").unwrap_err(),
+            NameError::DeviceName
+        );
     }
 
     #[test]
     fn what_could_change_the_topic_is_refused() {
         for bad in ["a/b", "a+", "#", "a b", "a\0", "\u{e9}"] {
-            assert_eq!(Topic::Inform.name(bad, "d").unwrap_err(), NameError::ProductKey);
-            assert_eq!(Topic::Inform.name("k", bad).unwrap_err(), NameError::DeviceName);
+            assert_eq!(
+                Topic::Inform.name(bad, "d").unwrap_err(),
+                NameError::ProductKey
+            );
+            assert_eq!(
+                Topic::Inform.name("k", bad).unwrap_err(),
+                NameError::DeviceName
+            );
         }
     }
 
     #[test]
     fn near_misses_are_not_ours() {
         for topic in [
-            "", "/", "/ota/device/upgrade", "/ota/device/upgrade/", "/ota/device/upgrade/k",
-            "/ota/device/upgrade/k/", "/ota/device/upgrade//d", "/ota/device/upgrade/k/d/",
-            "/ota/device/upgrade/k/d/e", "ota/device/upgrade/k/d", "/ota/device/Upgrade/k/d",
-            "/sys/k/d/thing/ota/firmware/get_repl", "/sys/k/d/thing/ota/firmware/get/",
+            "",
+            "/",
+            "/ota/device/upgrade",
+            "/ota/device/upgrade/",
+            "/ota/device/upgrade/k",
+            "/ota/device/upgrade/k/",
+            "/ota/device/upgrade//d",
+            "/ota/device/upgrade/k/d/",
+            "/ota/device/upgrade/k/d/e",
+            "ota/device/upgrade/k/d",
+            "/ota/device/Upgrade/k/d",
+            "/sys/k/d/thing/ota/firmware/get_repl",
+            "/sys/k/d/thing/ota/firmware/get/",
             "/sys/k/thing/ota/firmware/get",
         ] {
             assert_eq!(Topic::parse(topic), None, "{topic}");

@@ -25,12 +25,22 @@ impl Broker {
         for (file, text) in files {
             std::fs::write(dir.join(file), text).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         // As root mosquitto would become another user, who cannot read the folder.
         let user = std::env::var("USER").unwrap_or_else(|_| "root".into());
-        let text = format!("listener {port} 127.0.0.1\nuser {user}\n{}\n", extra.replace("DIR", folder));
+        let text = format!(
+            "listener {port} 127.0.0.1\nuser {user}\n{}\n",
+            extra.replace("DIR", folder)
+        );
         std::fs::write(dir.join("conf"), text).unwrap();
-        let path = format!("{}:/usr/sbin:/usr/local/sbin", std::env::var("PATH").unwrap_or_default());
+        let path = format!(
+            "{}:/usr/sbin:/usr/local/sbin",
+            std::env::var("PATH").unwrap_or_default()
+        );
         let child = Command::new("mosquitto")
             .arg("-c")
             .arg(dir.join("conf"))
@@ -44,7 +54,10 @@ impl Broker {
         let mut broker = Self { child, port, dir };
         let end = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(broker.child.try_wait().unwrap().is_none(), "mosquitto ended at once");
+            assert!(
+                broker.child.try_wait().unwrap().is_none(),
+                "mosquitto ended at once"
+            );
             assert!(Instant::now() < end, "mosquitto does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -53,7 +66,9 @@ impl Broker {
 
     fn open(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
         stream
     }
 }
@@ -111,15 +126,36 @@ fn options(client_id: &str) -> ConnectOptions<'_> {
 fn a_message_goes_round_in_both_qualities() {
     let broker = Broker::start("round", "allow_anonymous true", &[]);
     let (mut rx, mut tx) = ([0; 4352], [0; 4800]);
-    let mut client = Client::new(&mut rx, &mut tx, Config { ping_after_ms: 200, ..Config::DEFAULT });
+    let mut client = Client::new(
+        &mut rx,
+        &mut tx,
+        Config {
+            ping_after_ms: 200,
+            ..Config::DEFAULT
+        },
+    );
     let clock = Instant::now();
     let mut stream = broker.open();
     client.connect(&options("round"), 0).unwrap();
-    drive(&mut client, &mut stream, clock, |e| e == Event::Connected { session_present: false }).unwrap();
+    drive(&mut client, &mut stream, clock, |e| {
+        e == Event::Connected {
+            session_present: false,
+        }
+    })
+    .unwrap();
     let upgrade = "/ota/device/upgrade/a1PK/dev001";
-    let id = client.subscribe(&[(upgrade, Qos::AtLeastOnce), ("other/#", Qos::AtMostOnce)]).unwrap();
-    drive(&mut client, &mut stream, clock, |e| e == Event::Subscribed { packet_id: id }).unwrap();
-    for (size, qos) in [(0, Qos::AtMostOnce), (4096, Qos::AtMostOnce), (4096, Qos::AtLeastOnce)] {
+    let id = client
+        .subscribe(&[(upgrade, Qos::AtLeastOnce), ("other/#", Qos::AtMostOnce)])
+        .unwrap();
+    drive(&mut client, &mut stream, clock, |e| {
+        e == Event::Subscribed { packet_id: id }
+    })
+    .unwrap();
+    for (size, qos) in [
+        (0, Qos::AtMostOnce),
+        (4096, Qos::AtMostOnce),
+        (4096, Qos::AtLeastOnce),
+    ] {
         let body: Vec<u8> = (0..size).map(|i| ((i * 7) >> 3) as u8).collect();
         let id = client.publish(upgrade, &body, qos).unwrap();
         let (mut back, mut acknowledged) = (false, id.is_none());
@@ -144,7 +180,9 @@ fn a_message_goes_round_in_both_qualities() {
         let _ = stream.write(client.transmit()).unwrap();
         client.transmitted(2);
         let mut answer = [0; 2];
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(answer, [0xd0, 0]);
         assert_eq!(client.receive(&answer), 2);
@@ -155,7 +193,11 @@ fn a_message_goes_round_in_both_qualities() {
     stream.write_all(client.transmit()).unwrap();
     let sent = client.transmit().len();
     client.transmitted(sent);
-    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "mosquitto closes after DISCONNECT");
+    assert_eq!(
+        stream.read(&mut [0; 1]).unwrap(),
+        0,
+        "mosquitto closes after DISCONNECT"
+    );
 }
 
 #[test]
@@ -173,10 +215,16 @@ fn an_oversized_message_does_not_end_the_connection() {
     drive(&mut client, &mut a, clock, connected).unwrap();
     drive(&mut sender, &mut b, clock, connected).unwrap();
     client.subscribe(&[("t", Qos::AtLeastOnce)]).unwrap();
-    drive(&mut client, &mut a, clock, |e| matches!(e, Event::Subscribed { .. })).unwrap();
+    drive(&mut client, &mut a, clock, |e| {
+        matches!(e, Event::Subscribed { .. })
+    })
+    .unwrap();
     for payload in [&[b'x'; 60_000][..], b"after"] {
         sender.publish("t", payload, Qos::AtLeastOnce).unwrap();
-        drive(&mut sender, &mut b, clock, |e| matches!(e, Event::Published { .. })).unwrap();
+        drive(&mut sender, &mut b, clock, |e| {
+            matches!(e, Event::Published { .. })
+        })
+        .unwrap();
     }
     let mut skipped = None;
     drive(&mut client, &mut a, clock, |e| match e {
@@ -199,18 +247,34 @@ fn a_message_lost_with_the_connection_is_sent_again_and_the_session_is_kept() {
     let mut client = Client::new(&mut rx, &mut tx, Config::DEFAULT);
     let mut stream = broker.open();
     client.connect(&options("again"), 0).unwrap();
-    drive(&mut client, &mut stream, clock, |e| matches!(e, Event::Connected { .. })).unwrap();
+    drive(&mut client, &mut stream, clock, |e| {
+        matches!(e, Event::Connected { .. })
+    })
+    .unwrap();
     client.subscribe(&[("t", Qos::AtLeastOnce)]).unwrap();
-    drive(&mut client, &mut stream, clock, |e| matches!(e, Event::Subscribed { .. })).unwrap();
+    drive(&mut client, &mut stream, clock, |e| {
+        matches!(e, Event::Subscribed { .. })
+    })
+    .unwrap();
     // "Sent", but the network swallowed it.
-    let id = client.publish("t", b"report", Qos::AtLeastOnce).unwrap().unwrap();
+    let id = client
+        .publish("t", b"report", Qos::AtLeastOnce)
+        .unwrap()
+        .unwrap();
     let lost = client.transmit().len();
     client.transmitted(lost);
     drop(stream);
     client.disconnected();
     let mut stream = broker.open();
-    client.connect(&options("again"), clock.elapsed().as_millis() as u64).unwrap();
-    drive(&mut client, &mut stream, clock, |e| e == Event::Connected { session_present: true }).unwrap();
+    client
+        .connect(&options("again"), clock.elapsed().as_millis() as u64)
+        .unwrap();
+    drive(&mut client, &mut stream, clock, |e| {
+        e == Event::Connected {
+            session_present: true,
+        }
+    })
+    .unwrap();
     assert_eq!(client.transmit()[0], 0x3a);
     let (mut back, mut acknowledged) = (false, false);
     drive(&mut client, &mut stream, clock, |e| {
@@ -229,26 +293,48 @@ fn refusals_of_a_real_broker() {
     let (mut rx, mut tx) = ([0; 256], [0; 256]);
     let mut client = Client::new(&mut rx, &mut tx, Config::DEFAULT);
     let mut stream = broker.open();
-    client.connect(&ConnectOptions { username: None, password: None, ..options("who") }, 0).unwrap();
+    client
+        .connect(
+            &ConnectOptions {
+                username: None,
+                password: None,
+                ..options("who")
+            },
+            0,
+        )
+        .unwrap();
     let refused = drive(&mut client, &mut stream, Instant::now(), |_| false);
-    let Err(Error::Refused(refusal @ (Refusal::NotAuthorized | Refusal::BadCredentials))) = refused else {
+    let Err(Error::Refused(refusal @ (Refusal::NotAuthorized | Refusal::BadCredentials))) = refused
+    else {
         panic!("{refused:?}")
     };
     assert!(refusal.is_permanent());
     assert_eq!(client.state(), State::Idle);
     // MQTT 3.1.1 asks for a clean session with an empty identifier; mosquitto answers 2.
-    let open = Broker::start("open", "allow_anonymous true\nacl_file DIR/acl", &[("acl", acl)]);
+    let open = Broker::start(
+        "open",
+        "allow_anonymous true\nacl_file DIR/acl",
+        &[("acl", acl)],
+    );
     let mut stream = open.open();
     client.connect(&options(""), 0).unwrap();
     let refused = drive(&mut client, &mut stream, Instant::now(), |_| false);
     assert_eq!(refused, Err(Error::Refused(Refusal::IdentifierRejected)));
     let mut stream = open.open();
     client.connect(&options("acl"), 0).unwrap();
-    drive(&mut client, &mut stream, Instant::now(), |e| matches!(e, Event::Connected { .. })).unwrap();
-    client.subscribe(&[("good", Qos::AtLeastOnce), ("a/#/b", Qos::AtLeastOnce)]).map(drop).unwrap();
+    drive(&mut client, &mut stream, Instant::now(), |e| {
+        matches!(e, Event::Connected { .. })
+    })
+    .unwrap();
+    client
+        .subscribe(&[("good", Qos::AtLeastOnce), ("a/#/b", Qos::AtLeastOnce)])
+        .map(drop)
+        .unwrap();
     // A malformed filter ends the connection in mosquitto: the caller sees the stream close.
     let sent = client.transmit().to_vec();
     stream.write_all(&sent).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
     assert!(matches!(stream.read(&mut [0; 8]), Ok(0) | Err(_)));
 }

@@ -61,8 +61,8 @@ mod url;
 
 pub use request::{Range, Request};
 pub use response::{Event, Head, HttpError, Response, Validator};
-pub use url::{MAX_REDIRECTS, Scheme, Url, UrlError, follow};
 pub(crate) use url::check_characters;
+pub use url::{MAX_REDIRECTS, Scheme, Url, UrlError, follow};
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,11 @@ pub struct Range {
 impl Range {
     /// From `start` to the end.
     pub const fn from(start: u32, size: u32) -> Self {
-        Range { start, end: size, size }
+        Range {
+            start,
+            end: size,
+            size,
+        }
     }
 }
 
@@ -60,7 +64,11 @@ impl<'a> Request<'a> {
         let agent = !self.user_agent.is_empty();
         [
             "GET ",
-            if self.url.target.starts_with('/') { "" } else { "/" },
+            if self.url.target.starts_with('/') {
+                ""
+            } else {
+                "/"
+            },
             self.url.target,
             " HTTP/1.1\r\nHost: ",
             self.url.authority,
@@ -71,7 +79,11 @@ impl<'a> Request<'a> {
             if agent { "\r\nUser-Agent: " } else { "" },
             self.user_agent,
             "\r\nAccept: */*\r\nAccept-Encoding: identity\r\n",
-            if self.close { "Connection: close\r\n\r\n" } else { "\r\n" },
+            if self.close {
+                "Connection: close\r\n\r\n"
+            } else {
+                "\r\n"
+            },
         ]
         .into_iter()
         .map(str::as_bytes)
@@ -82,7 +94,9 @@ impl<'a> Request<'a> {
     pub fn write_to(&self, buf: &mut [u8]) -> Result<usize, NoRoom> {
         let mut at = 0;
         for part in self.parts() {
-            buf.get_mut(at..at + part.len()).ok_or(NoRoom)?.copy_from_slice(part);
+            buf.get_mut(at..at + part.len())
+                .ok_or(NoRoom)?
+                .copy_from_slice(part);
             at += part.len();
         }
         Ok(at)

@@ -250,7 +250,10 @@ impl Response {
     /// Whether the header section is being read, so that [`feed`](Self::feed) may
     /// write to its location buffer.
     pub fn in_head(&self) -> bool {
-        matches!(self.state, State::Status | State::Name | State::Value(_) | State::Redirect(_))
+        matches!(
+            self.state,
+            State::Status | State::Name | State::Value(_) | State::Redirect(_)
+        )
     }
 
     /// Whether the location buffer holds something that is still needed.
@@ -327,7 +330,9 @@ impl Response {
                 _ => {}
             }
             let rest = input.get(used..).unwrap_or(&[]);
-            let Some(&byte) = rest.first() else { return Ok((used, Event::More)) };
+            let Some(&byte) = rest.first() else {
+                return Ok((used, Event::More));
+            };
             let take = match self.state {
                 State::Fixed(n) | State::Chunk(n) => {
                     usize::try_from(n).unwrap_or(usize::MAX).min(rest.len())
@@ -335,7 +340,9 @@ impl Response {
                 // What is asked for ends the body here; a longer file is the digest's to notice.
                 State::UntilClose => {
                     let wanted = u64::from(self.skip) + u64::from(self.left);
-                    usize::try_from(wanted).unwrap_or(usize::MAX).min(rest.len())
+                    usize::try_from(wanted)
+                        .unwrap_or(usize::MAX)
+                        .min(rest.len())
                 }
                 _ => {
                     used += 1;
@@ -351,7 +358,11 @@ impl Response {
                 State::Fixed(n) => self.state = State::Fixed(n.saturating_sub(take as u64)),
                 State::Chunk(n) => {
                     let n = n.saturating_sub(take as u64);
-                    self.state = if n == 0 { State::ChunkEnd } else { State::Chunk(n) };
+                    self.state = if n == 0 {
+                        State::ChunkEnd
+                    } else {
+                        State::Chunk(n)
+                    };
                 }
                 _ => {}
             }
@@ -367,7 +378,10 @@ impl Response {
         let skip = raw.len().min(self.skip as usize);
         self.skip -= skip as u32;
         let body = raw.get(skip..).unwrap_or(&[]);
-        match u32::try_from(body.len()).ok().and_then(|n| self.left.checked_sub(n)) {
+        match u32::try_from(body.len())
+            .ok()
+            .and_then(|n| self.left.checked_sub(n))
+        {
             Some(left) => self.left = left,
             None => return Err(HttpError::LongBody),
         }
@@ -405,7 +419,8 @@ impl Response {
             self.cr = true;
             return Ok(None);
         }
-        if (self.cr && byte != b'\n') || (byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t')) {
+        if (self.cr && byte != b'\n') || (byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t'))
+        {
             return Err(HttpError::Malformed);
         }
         self.cr = false;
@@ -549,8 +564,9 @@ impl Response {
                 // Parameters may follow, beyond the line buffer.
                 let start = self.line.get(..self.len.min(LINE)).unwrap_or(&[]);
                 let kind = b"multipart/byteranges";
-                self.multipart |=
-                    start.get(..kind.len()).is_some_and(|t| t.eq_ignore_ascii_case(kind));
+                self.multipart |= start
+                    .get(..kind.len())
+                    .is_some_and(|t| t.eq_ignore_ascii_case(kind));
             }
             Field::ContentEncoding => self.encoded |= !is(b"identity") && !is(b""),
             Field::TransferEncoding => {
@@ -562,7 +578,8 @@ impl Response {
             }
             Field::Connection => {
                 let close = self.collected().is_none_or(|list| {
-                    list.split(|b| *b == b',').any(|w| w.trim_ascii().eq_ignore_ascii_case(b"close"))
+                    list.split(|b| *b == b',')
+                        .any(|w| w.trim_ascii().eq_ignore_ascii_case(b"close"))
                 });
                 self.close |= close;
             }
@@ -587,7 +604,10 @@ impl Response {
             100..=199 => {
                 // Interim: another header section follows. Keep the count against endless ones.
                 let head_bytes = self.head_bytes;
-                *self = Response { head_bytes, ..Response::new(self.range, self.known) };
+                *self = Response {
+                    head_bytes,
+                    ..Response::new(self.range, self.known)
+                };
                 return Ok(None);
             }
             200 | 206 => {}
@@ -618,7 +638,11 @@ impl Response {
             return Err(HttpError::Changed);
         }
         let ranged = self.status == 206;
-        if ranged { self.partial()? } else { self.whole()? }
+        if ranged {
+            self.partial()?
+        } else {
+            self.whole()?
+        }
         let total = u64::from(self.skip) + u64::from(self.left);
         self.state = if self.chunked {
             State::ChunkSize
@@ -634,7 +658,12 @@ impl Response {
         self.close |= self.chunked && self.content_length.is_some();
         self.len = 0;
         self.head_bytes = 0;
-        Ok(Some(Head { status: self.status, ranged, len: self.left, validator }))
+        Ok(Some(Head {
+            status: self.status,
+            ranged,
+            len: self.left,
+            validator,
+        }))
     }
 
     fn size_is(&self, found: u64) -> Result<(), HttpError> {
@@ -646,7 +675,10 @@ impl Response {
     }
 
     fn partial(&mut self) -> Result<(), HttpError> {
-        let range = self.content_range.filter(|_| !self.bad_range).ok_or(HttpError::WrongRange)?;
+        let range = self
+            .content_range
+            .filter(|_| !self.bad_range)
+            .ok_or(HttpError::WrongRange)?;
         if let Some(total) = range.total {
             self.size_is(total)?;
         }
@@ -670,7 +702,10 @@ impl Response {
 
     /// 416.
     fn nothing_left(&mut self) -> Result<Option<Head>, HttpError> {
-        if let Some(ContentRange { total: Some(total), .. }) = self.content_range {
+        if let Some(ContentRange {
+            total: Some(total), ..
+        }) = self.content_range
+        {
             self.size_is(total)?;
         }
         if self.range.start < self.range.size {

@@ -8,15 +8,24 @@ use std::{format, vec};
 
 #[test]
 fn urls() {
-    let u = Url::parse("https://iotx-ota.oss-cn-shanghai.aliyuncs.com/ota/x?Expires=1&Signature=a%2Fb#frag").unwrap();
+    let u = Url::parse(
+        "https://iotx-ota.oss-cn-shanghai.aliyuncs.com/ota/x?Expires=1&Signature=a%2Fb#frag",
+    )
+    .unwrap();
     assert_eq!((u.scheme, u.port), (Scheme::Https, 443));
     assert_eq!(u.host, "iotx-ota.oss-cn-shanghai.aliyuncs.com");
     assert_eq!(u.target, "/ota/x?Expires=1&Signature=a%2Fb");
     let u = Url::parse("HTTP://[2001:db8::1]:8080?q").unwrap();
-    assert_eq!((u.scheme, u.host, u.port), (Scheme::Http, "2001:db8::1", 8080));
+    assert_eq!(
+        (u.scheme, u.host, u.port),
+        (Scheme::Http, "2001:db8::1", 8080)
+    );
     assert_eq!((u.authority, u.target), ("[2001:db8::1]:8080", "?q"));
     let u = Url::parse("http://127.0.0.1:").unwrap();
-    assert_eq!((u.host, u.port, u.authority, u.target), ("127.0.0.1", 80, "127.0.0.1", ""));
+    assert_eq!(
+        (u.host, u.port, u.authority, u.target),
+        ("127.0.0.1", 80, "127.0.0.1", "")
+    );
 }
 
 #[test]
@@ -47,7 +56,10 @@ fn bad_urls() {
     ] {
         assert_eq!(Url::parse(url), Err(error), "{url}");
     }
-    assert_eq!(Url::parse(&format!("http://h/{}", "x".repeat(2040))), Err(E::TooLong));
+    assert_eq!(
+        Url::parse(&format!("http://h/{}", "x".repeat(2040))),
+        Err(E::TooLong)
+    );
     assert!(Url::parse(&format!("http://h/{}", "x".repeat(2039))).is_ok());
 }
 
@@ -80,7 +92,11 @@ fn redirects() {
         ("http://h/", "http://u@h/", UrlError::UserInfo),
         ("http://h/", "", UrlError::Host),
         ("http://h/", "a b", UrlError::Character),
-        ("http://h/0123456789/", "x123456789x123456789x123456789x123456789x123456789", UrlError::TooLong),
+        (
+            "http://h/0123456789/",
+            "x123456789x123456789x123456789x123456789x123456789",
+            UrlError::TooLong,
+        ),
     ] {
         assert_eq!(redirect(base, location), Err(error), "{location}");
     }
@@ -99,12 +115,28 @@ fn request(url: &str, range: Range, agent: &str, close: bool) -> String {
 #[test]
 fn requests() {
     assert_eq!(
-        request("http://h:81/x?y", Range { start: 65536, end: 131072, size: 400000 }, "uota/1", false),
+        request(
+            "http://h:81/x?y",
+            Range {
+                start: 65536,
+                end: 131072,
+                size: 400000
+            },
+            "uota/1",
+            false
+        ),
         "GET /x?y HTTP/1.1\r\nHost: h:81\r\nRange: bytes=65536-131071\r\nUser-Agent: uota/1\r\n\
          Accept: */*\r\nAccept-Encoding: identity\r\n\r\n"
     );
-    let text = request("https://h?y", Range::from(u32::MAX - 1, u32::MAX), "a\r\nb", true);
-    assert!(text.starts_with("GET /?y HTTP/1.1\r\nHost: h\r\nRange: bytes=4294967294-\r\nAccept: "));
+    let text = request(
+        "https://h?y",
+        Range::from(u32::MAX - 1, u32::MAX),
+        "a\r\nb",
+        true,
+    );
+    assert!(
+        text.starts_with("GET /?y HTTP/1.1\r\nHost: h\r\nRange: bytes=4294967294-\r\nAccept: ")
+    );
     assert!(text.ends_with("\r\nConnection: close\r\n\r\n"));
     let mut headers = [httparse::EMPTY_HEADER; 8];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -168,18 +200,29 @@ fn run_from(range: Range, known: Option<Validator>, bytes: &[u8], sizes: &[usize
                 return (Got::Redirect(to), false);
             }
             Event::End => {
-                return (head.map_or(Got::Nothing, |h| Got::Body(h, body)), r.keep_alive());
+                return (
+                    head.map_or(Got::Nothing, |h| Got::Body(h, body)),
+                    r.keep_alive(),
+                );
             }
         }
     }
 }
 
-const RANGE: Range = Range { start: 4, end: 10, size: 10 };
+const RANGE: Range = Range {
+    start: 4,
+    end: 10,
+    size: 10,
+};
 
 fn run(bytes: &str) -> Got {
     let whole = run_from(RANGE, None, bytes.as_bytes(), &[usize::MAX]);
     for sizes in [&[1][..], &[2], &[3, 1], &[7]] {
-        assert_eq!(run_from(RANGE, None, bytes.as_bytes(), sizes), whole, "{sizes:?} {bytes}");
+        assert_eq!(
+            run_from(RANGE, None, bytes.as_bytes(), sizes),
+            whole,
+            "{sizes:?} {bytes}"
+        );
     }
     whole.0
 }
@@ -214,7 +257,10 @@ fn partial_content() {
         assert_eq!(b, "456789");
     }
     // An unknown total, a shorter answer, a bare LF, no reason phrase.
-    assert_eq!(body("HTTP/1.1 206\nContent-Range: bytes 4-9/*", "456789").1, "456789");
+    assert_eq!(
+        body("HTTP/1.1 206\nContent-Range: bytes 4-9/*", "456789").1,
+        "456789"
+    );
     let (head, short) = body("HTTP/1.1 206 x\r\nContent-Range: bytes 4-5/10", "45");
     assert_eq!((head.len, short.as_str()), (2, "45"));
 }
@@ -238,7 +284,11 @@ fn chunked() {
         ("-1\r\n", HttpError::Malformed),
         ("10000000000000006\r\n456789", HttpError::Malformed),
     ] {
-        assert_eq!(run(&format!("{head}\r\n\r\n{text}")), Got::Bad(error), "{text}");
+        assert_eq!(
+            run(&format!("{head}\r\n\r\n{text}")),
+            Got::Bad(error),
+            "{text}"
+        );
     }
 }
 
@@ -251,10 +301,17 @@ fn range_ignored_skips_what_is_there() {
     }
     assert_eq!(
         bad("HTTP/1.1 200 OK\r\nContent-Length: 11"),
-        HttpError::SizeMismatch { offered: 10, found: 11 }
+        HttpError::SizeMismatch {
+            offered: 10,
+            found: 11
+        }
     );
     // The window is left: the body goes on to the end of the file.
-    let range = Range { start: 4, end: 6, size: 10 };
+    let range = Range {
+        start: 4,
+        end: 6,
+        size: 10,
+    };
     let got = run_from(range, None, b"HTTP/1.1 200 OK\r\n\r\n0123456789", &[3]).0;
     assert!(matches!(got, Got::Body(_, b) if b == b"456789"));
 }
@@ -282,19 +339,41 @@ fn statuses() {
         assert!(!error.to_string().is_empty());
     }
     // Interim answers are skipped, their fields do not count.
-    let interim = format!("HTTP/1.1 100 Continue\r\nContent-Length: 99\r\n\r\nHTTP/1.1 103 x\r\n\r\n{PARTIAL}");
+    let interim = format!(
+        "HTTP/1.1 100 Continue\r\nContent-Length: 99\r\n\r\nHTTP/1.1 103 x\r\n\r\n{PARTIAL}"
+    );
     assert_eq!(body(&interim, "456789").1, "456789");
     let all = Range::from(10, 10);
-    let got = run_from(all, None, b"HTTP/1.1 416 x\r\nContent-Range: bytes */10\r\n\r\n", &[5]);
+    let got = run_from(
+        all,
+        None,
+        b"HTTP/1.1 416 x\r\nContent-Range: bytes */10\r\n\r\n",
+        &[5],
+    );
     assert_eq!(got, (Got::Nothing, false));
-    let got = run_from(all, None, b"HTTP/1.1 416 x\r\nContent-Range: bytes */11\r\n\r\n", &[5]).0;
-    assert_eq!(got, Got::Bad(HttpError::SizeMismatch { offered: 10, found: 11 }));
+    let got = run_from(
+        all,
+        None,
+        b"HTTP/1.1 416 x\r\nContent-Range: bytes */11\r\n\r\n",
+        &[5],
+    )
+    .0;
+    assert_eq!(
+        got,
+        Got::Bad(HttpError::SizeMismatch {
+            offered: 10,
+            found: 11
+        })
+    );
 }
 
 #[test]
 fn refused_heads() {
     use HttpError as E;
-    let mismatch = E::SizeMismatch { offered: 10, found: 11 };
+    let mismatch = E::SizeMismatch {
+        offered: 10,
+        found: 11,
+    };
     for (head, error) in [
         ("HTTP/2 206 x", E::Malformed),
         ("HTTP/1.1 20 x", E::Malformed),
@@ -304,28 +383,67 @@ fn refused_heads() {
         ("HTTP/1.1 200 a\x7fb", E::Malformed),
         ("HTTP/1.1 206 x", E::WrongRange),
         ("HTTP/1.1 206 x\r\nContent-Range: bytes 4-9/11", mismatch),
-        ("HTTP/1.1 206 x\r\nContent-Range: bytes 3-9/10", E::WrongRange),
-        ("HTTP/1.1 206 x\r\nContent-Range: bytes 4-10/10", E::WrongRange),
-        ("HTTP/1.1 206 x\r\nContent-Range: bytes 9-4/10", E::WrongRange),
+        (
+            "HTTP/1.1 206 x\r\nContent-Range: bytes 3-9/10",
+            E::WrongRange,
+        ),
+        (
+            "HTTP/1.1 206 x\r\nContent-Range: bytes 4-10/10",
+            E::WrongRange,
+        ),
+        (
+            "HTTP/1.1 206 x\r\nContent-Range: bytes 9-4/10",
+            E::WrongRange,
+        ),
         ("HTTP/1.1 206 x\r\nContent-Range: bytes */10", E::WrongRange),
-        ("HTTP/1.1 206 x\r\nContent-Range: lines 4-9/10", E::WrongRange),
-        ("HTTP/1.1 206 x\r\nContent-Range: bytes 4-9/10\r\nContent-Range: bytes 4-9/10", E::WrongRange),
-        ("HTTP/1.1 206 x\r\nContent-Range: bytes 4-99999999999999999999/10", E::WrongRange),
+        (
+            "HTTP/1.1 206 x\r\nContent-Range: lines 4-9/10",
+            E::WrongRange,
+        ),
+        (
+            "HTTP/1.1 206 x\r\nContent-Range: bytes 4-9/10\r\nContent-Range: bytes 4-9/10",
+            E::WrongRange,
+        ),
+        (
+            "HTTP/1.1 206 x\r\nContent-Range: bytes 4-99999999999999999999/10",
+            E::WrongRange,
+        ),
         (&format!("{PARTIAL}\r\nContent-Length: 7"), E::WrongLength),
-        (&format!("{PARTIAL}\r\nContent-Length: 6\r\nContent-Length: 7"), E::WrongLength),
-        (&format!("{PARTIAL}\r\nContent-Length: 6, 6"), E::WrongLength),
+        (
+            &format!("{PARTIAL}\r\nContent-Length: 6\r\nContent-Length: 7"),
+            E::WrongLength,
+        ),
+        (
+            &format!("{PARTIAL}\r\nContent-Length: 6, 6"),
+            E::WrongLength,
+        ),
         (&format!("{PARTIAL}\r\nContent-Length: -6"), E::WrongLength),
-        (&format!("{PARTIAL}\r\nContent-Encoding: gzip"), E::ContentEncoding),
-        (&format!("{PARTIAL}\r\nTransfer-Encoding: gzip, chunked"), E::TransferEncoding),
-        (&format!("{PARTIAL}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), E::TransferEncoding),
-        ("HTTP/1.1 206 x\r\nContent-Type: Multipart/ByteRanges; boundary=THIS_STRING_SEPARATES_AND_IS_LONG", E::Multipart),
+        (
+            &format!("{PARTIAL}\r\nContent-Encoding: gzip"),
+            E::ContentEncoding,
+        ),
+        (
+            &format!("{PARTIAL}\r\nTransfer-Encoding: gzip, chunked"),
+            E::TransferEncoding,
+        ),
+        (
+            &format!("{PARTIAL}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+            E::TransferEncoding,
+        ),
+        (
+            "HTTP/1.1 206 x\r\nContent-Type: Multipart/ByteRanges; boundary=THIS_STRING_SEPARATES_AND_IS_LONG",
+            E::Multipart,
+        ),
         (&format!("{PARTIAL}\r\nBad Name: x"), E::Malformed),
         (&format!("{PARTIAL}\r\n folded"), E::Malformed),
         (&format!("{PARTIAL}\r\nnocolon"), E::Malformed),
         (&format!("{PARTIAL}\r\n: x"), E::Malformed),
         (&format!("{PARTIAL}\r\nX: a\rb"), E::Malformed),
         (&format!("{PARTIAL}\r\nX: a\0b"), E::Malformed),
-        (&format!("{PARTIAL}\r\nX: {}", "y".repeat(20_000)), E::HeadTooLong),
+        (
+            &format!("{PARTIAL}\r\nX: {}", "y".repeat(20_000)),
+            E::HeadTooLong,
+        ),
         (&"HTTP/1.1 100 x\r\n\r\n".repeat(2_000), E::HeadTooLong),
     ] {
         assert_eq!(bad(head), error, "{}", &head[..head.len().min(120)]);
@@ -338,21 +456,37 @@ fn long_uninteresting_fields_are_skipped() {
     let head = format!("{PARTIAL}\r\nSet-Cookie: {long}\r\nLocation: {long}\r\nX{long}: y");
     assert_eq!(body(&head, "456789").1, "456789");
     // A long name that only begins like a known one is another.
-    assert_eq!(body(&format!("{PARTIAL}\r\nContent-Length{long}: 7"), "456789").1, "456789");
+    assert_eq!(
+        body(&format!("{PARTIAL}\r\nContent-Length{long}: 7"), "456789").1,
+        "456789"
+    );
 }
 
 #[test]
 fn redirect_targets() {
     for status in [301, 302, 303, 307, 308] {
-        let text = format!("HTTP/1.1 {status} x\r\nlocation:  http://o/x \r\nContent-Length: 9\r\n\r\n");
+        let text =
+            format!("HTTP/1.1 {status} x\r\nlocation:  http://o/x \r\nContent-Length: 9\r\n\r\n");
         assert_eq!(run(&text), Got::Redirect("http://o/x".into()));
     }
     assert_eq!(bad("HTTP/1.1 302 x"), HttpError::Location);
     assert_eq!(bad("HTTP/1.1 302 x\r\nLocation: "), HttpError::Location);
-    assert_eq!(bad("HTTP/1.1 302 x\r\nLocation: /a\r\nLocation: /b"), HttpError::Location);
+    assert_eq!(
+        bad("HTTP/1.1 302 x\r\nLocation: /a\r\nLocation: /b"),
+        HttpError::Location
+    );
     let long = "x".repeat(33);
-    assert_eq!(bad(&format!("HTTP/1.1 302 x\r\nLocation: {long}")), HttpError::Location);
-    assert_eq!(run(&format!("HTTP/1.1 302 x\r\nLocation: {}\r\n\r\n", &long[1..])), Got::Redirect(long[1..].into()));
+    assert_eq!(
+        bad(&format!("HTTP/1.1 302 x\r\nLocation: {long}")),
+        HttpError::Location
+    );
+    assert_eq!(
+        run(&format!(
+            "HTTP/1.1 302 x\r\nLocation: {}\r\n\r\n",
+            &long[1..]
+        )),
+        Got::Redirect(long[1..].into())
+    );
 }
 
 fn head_of(fields: &str) -> Head {
@@ -362,10 +496,19 @@ fn head_of(fields: &str) -> Head {
 #[test]
 fn a_changed_file_is_noticed() {
     let one = head_of("\r\nETag: \"one\"\r\nLast-Modified: Mon").validator;
-    assert_eq!(one, head_of("\r\nETag:\"one\"\r\nLast-Modified: Tue").validator);
+    assert_eq!(
+        one,
+        head_of("\r\nETag:\"one\"\r\nLast-Modified: Tue").validator
+    );
     assert_eq!(head_of("").validator, None);
     let next = |known, fields: &str| {
-        run_from(RANGE, known, format!("{PARTIAL}{fields}\r\n\r\n456789").as_bytes(), &[9]).0
+        run_from(
+            RANGE,
+            known,
+            format!("{PARTIAL}{fields}\r\n\r\n456789").as_bytes(),
+            &[9],
+        )
+        .0
     };
     assert_eq!(next(one, "\r\nETag: \"two\""), Got::Bad(HttpError::Changed));
     assert!(matches!(next(one, "\r\nETag: \"one\""), Got::Body(..)));
@@ -373,9 +516,18 @@ fn a_changed_file_is_noticed() {
     assert!(matches!(next(one, ""), Got::Body(..)));
     assert!(matches!(next(one, "\r\nLast-Modified: Tue"), Got::Body(..)));
     let date = head_of("\r\nLast-Modified: Mon").validator;
-    assert_eq!(next(date, "\r\nLast-Modified: Tue"), Got::Bad(HttpError::Changed));
     assert_eq!(
-        run_from(RANGE, one, b"HTTP/1.1 200 OK\r\nETag: \"two\"\r\n\r\n", &[9]).0,
+        next(date, "\r\nLast-Modified: Tue"),
+        Got::Bad(HttpError::Changed)
+    );
+    assert_eq!(
+        run_from(
+            RANGE,
+            one,
+            b"HTTP/1.1 200 OK\r\nETag: \"two\"\r\n\r\n",
+            &[9]
+        )
+        .0,
         Got::Bad(HttpError::Changed)
     );
 }
@@ -383,15 +535,30 @@ fn a_changed_file_is_noticed() {
 #[test]
 fn connections_are_kept_only_when_that_is_safe() {
     let kept = |head: &str, body: &str| {
-        run_from(RANGE, None, format!("{head}\r\n\r\n{body}").as_bytes(), &[5]).1
+        run_from(
+            RANGE,
+            None,
+            format!("{head}\r\n\r\n{body}").as_bytes(),
+            &[5],
+        )
+        .1
     };
     let length = format!("{PARTIAL}\r\nContent-Length: 6");
     let chunks = format!("{PARTIAL}\r\nTransfer-Encoding: chunked");
     assert!(kept(&length, "456789"));
     assert!(kept(&chunks, "6\r\n456789\r\n0\r\n\r\n"));
-    assert!(kept(&format!("{length}\r\nConnection: keep-alive"), "456789"));
-    assert!(!kept(&format!("{length}\r\nConnection: x, Close"), "456789"));
-    assert!(!kept(&format!("{chunks}\r\nContent-Length: 6"), "6\r\n456789\r\n0\r\n\r\n"));
+    assert!(kept(
+        &format!("{length}\r\nConnection: keep-alive"),
+        "456789"
+    ));
+    assert!(!kept(
+        &format!("{length}\r\nConnection: x, Close"),
+        "456789"
+    ));
+    assert!(!kept(
+        &format!("{chunks}\r\nContent-Length: 6"),
+        "6\r\n456789\r\n0\r\n\r\n"
+    ));
     assert!(!kept(&length.replace("1.1", "1.0"), "456789"));
     assert!(!kept(PARTIAL, "456789"));
     // The last chunk's end is missing, its content is not.
@@ -405,7 +572,10 @@ fn bytes_behind_the_end_are_left_alone() {
     let (n, _) = r.feed(input.as_bytes(), &mut []).unwrap();
     let (m, event) = r.feed(&input.as_bytes()[n..], &mut []).unwrap();
     assert_eq!(event, Event::Body(b"456789"));
-    assert_eq!(r.feed(&input.as_bytes()[n + m..], &mut []), Ok((0, Event::End)));
+    assert_eq!(
+        r.feed(&input.as_bytes()[n + m..], &mut []),
+        Ok((0, Event::End))
+    );
 }
 
 #[test]
@@ -418,25 +588,49 @@ fn every_truncation_is_a_short_body() {
         "HTTP/1.1 302 x\r\nLocation: /x\r\n\r".into(),
     ] {
         for end in 0..head.len() {
-            assert_eq!(run(&head[..end]), Got::Bad(HttpError::ShortBody), "{end} {head}");
+            assert_eq!(
+                run(&head[..end]),
+                Got::Bad(HttpError::ShortBody),
+                "{end} {head}"
+            );
         }
     }
 }
 
 #[test]
 fn it_is_small() {
-    assert!(core::mem::size_of::<Response>() <= 256, "{}", core::mem::size_of::<Response>());
+    assert!(
+        core::mem::size_of::<Response>() <= 256,
+        "{}",
+        core::mem::size_of::<Response>()
+    );
 }
 
 fn conversation() -> impl Strategy<Value = String> {
     let field = prop::sample::select(vec![
-        "Content-Length: 6", "Content-Length: 10", "Content-Range: bytes 4-9/10", "ETag: \"a\"",
-        "Transfer-Encoding: chunked", "Connection: close", "Location: /x", "Content-Encoding: gzip",
-        "X: y", "Set-Cookie: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        "Content-Type: multipart/byteranges; boundary=x", " folded", "bad", "",
+        "Content-Length: 6",
+        "Content-Length: 10",
+        "Content-Range: bytes 4-9/10",
+        "ETag: \"a\"",
+        "Transfer-Encoding: chunked",
+        "Connection: close",
+        "Location: /x",
+        "Content-Encoding: gzip",
+        "X: y",
+        "Set-Cookie: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "Content-Type: multipart/byteranges; boundary=x",
+        " folded",
+        "bad",
+        "",
     ]);
     let status = prop::sample::select(vec![100, 200, 206, 206, 206, 302, 403, 416, 500]);
-    let tail = prop::sample::select(vec!["456789", "0123456789", "6\r\n456789\r\n0\r\n\r\n", "3\r\n456\r\n", ""]);
+    let tail = prop::sample::select(vec![
+        "456789",
+        "0123456789",
+        "6\r\n456789\r\n0\r\n\r\n",
+        "3\r\n456\r\n",
+        "",
+    ]);
     (status, prop::collection::vec(field, 0..5), tail)
         .prop_map(|(s, f, t)| format!("HTTP/1.1 {s} x\r\n{}\r\n\r\n{t}", f.join("\r\n")))
 }

@@ -67,7 +67,11 @@ impl core::fmt::Display for UrlError {
 impl core::error::Error for UrlError {}
 
 pub(crate) fn check_characters(mut chars: impl Iterator<Item = char>) -> Result<(), UrlError> {
-    if chars.all(|c| c.is_ascii_graphic()) { Ok(()) } else { Err(UrlError::Character) }
+    if chars.all(|c| c.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err(UrlError::Character)
+    }
 }
 
 /// A URL, taken apart.
@@ -86,11 +90,13 @@ pub struct Url<'a> {
 }
 
 fn strip_scheme(text: &str) -> Option<(Scheme, &str)> {
-    [Scheme::Https, Scheme::Http].into_iter().find_map(|scheme| {
-        let prefix = scheme.prefix();
-        let (head, rest) = text.split_at_checked(prefix.len())?;
-        head.eq_ignore_ascii_case(prefix).then_some((scheme, rest))
-    })
+    [Scheme::Https, Scheme::Http]
+        .into_iter()
+        .find_map(|scheme| {
+            let prefix = scheme.prefix();
+            let (head, rest) = text.split_at_checked(prefix.len())?;
+            head.eq_ignore_ascii_case(prefix).then_some((scheme, rest))
+        })
 }
 
 impl<'a> Url<'a> {
@@ -112,7 +118,8 @@ impl<'a> Url<'a> {
         }
         let (host, port) = if let Some(inner) = authority.strip_prefix('[') {
             let (host, behind) = inner.split_once(']').ok_or(UrlError::Host)?;
-            host.parse::<core::net::Ipv6Addr>().map_err(|_| UrlError::Host)?;
+            host.parse::<core::net::Ipv6Addr>()
+                .map_err(|_| UrlError::Host)?;
             match behind.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
                 None if behind.is_empty() => (host, None),
@@ -137,7 +144,13 @@ impl<'a> Url<'a> {
             Some(_) => return Err(UrlError::Port),
         };
         let authority = authority.strip_suffix(':').unwrap_or(authority);
-        Ok(Url { scheme, host, port, authority, target })
+        Ok(Url {
+            scheme,
+            host,
+            port,
+            authority,
+            target,
+        })
     }
 }
 
@@ -168,7 +181,9 @@ pub fn follow(base: &Url<'_>, buf: &mut [u8], len: usize) -> Result<usize, UrlEr
     text(buf, len)?;
     let given = buf.get(..len).unwrap_or(&[]);
     // A scheme ends at the first ':' before any '/', '?' or '#'.
-    let scheme_end = given.iter().position(|b| matches!(b, b':' | b'/' | b'?' | b'#'));
+    let scheme_end = given
+        .iter()
+        .position(|b| matches!(b, b':' | b'/' | b'?' | b'#'));
     let absolute = scheme_end.is_some_and(|i| i > 0 && given.get(i) == Some(&b':'));
     let mut len = len;
     if !absolute {
@@ -193,7 +208,8 @@ pub fn follow(base: &Url<'_>, buf: &mut [u8], len: usize) -> Result<usize, UrlEr
         let scheme = base.scheme.prefix().trim_end_matches('/');
         len = prepend(buf, len, scheme.as_bytes())?;
     }
-    let text = core::str::from_utf8(buf.get(..len).unwrap_or(&[])).map_err(|_| UrlError::Character)?;
+    let text =
+        core::str::from_utf8(buf.get(..len).unwrap_or(&[])).map_err(|_| UrlError::Character)?;
     let url = Url::parse(text)?;
     if base.scheme == Scheme::Https && url.scheme == Scheme::Http {
         return Err(UrlError::Downgrade);

@@ -119,7 +119,12 @@ impl<'a> Reader<'a> {
     /// Reads `document`; one trailing NUL is ignored.
     pub fn new(document: &'a [u8]) -> Self {
         let bytes = document.strip_suffix(&[0]).unwrap_or(document);
-        Reader { bytes, pos: 0, depth: 0, first: true }
+        Reader {
+            bytes,
+            pos: 0,
+            depth: 0,
+            first: true,
+        }
     }
 
     /// Offset of the next byte to be read.
@@ -129,7 +134,10 @@ impl<'a> Reader<'a> {
 
     /// An error of this kind at the present offset.
     pub fn error(&self, kind: ErrorKind) -> Error {
-        Error { kind, offset: self.pos }
+        Error {
+            kind,
+            offset: self.pos,
+        }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -248,11 +256,22 @@ impl<'a> Reader<'a> {
         self.expect(Kind::Number)?;
         let rest = self.bytes.get(self.pos..).unwrap_or(&[]);
         let digits = |at: usize| {
-            rest.get(at..).unwrap_or(&[]).iter().take_while(|b| b.is_ascii_digit()).count()
+            rest.get(at..)
+                .unwrap_or(&[])
+                .iter()
+                .take_while(|b| b.is_ascii_digit())
+                .count()
         };
         let fail = |at: usize| {
-            let kind = if at >= rest.len() { ErrorKind::Truncated } else { ErrorKind::BadNumber };
-            Error { kind, offset: self.pos + at }
+            let kind = if at >= rest.len() {
+                ErrorKind::Truncated
+            } else {
+                ErrorKind::BadNumber
+            };
+            Error {
+                kind,
+                offset: self.pos + at,
+            }
         };
         let mut at = usize::from(rest.first() == Some(&b'-'));
         let whole = digits(at);
@@ -290,7 +309,10 @@ impl<'a> Reader<'a> {
     pub fn unsigned(&mut self) -> Result<u64, Error> {
         let kind = self.kind()?;
         let at = self.pos;
-        let bad = Error { kind: ErrorKind::BadNumber, offset: at };
+        let bad = Error {
+            kind: ErrorKind::BadNumber,
+            offset: at,
+        };
         let mut value = Some(0u64);
         let mut count = 0usize;
         let mut digit = |c: u32| {
@@ -307,7 +329,11 @@ impl<'a> Reader<'a> {
             Kind::String => self.string()?.chars().for_each(|c| digit(u32::from(c))),
             _ => return Err(self.error(ErrorKind::WrongType)),
         }
-        if count == 0 { Err(bad) } else { value.ok_or(bad) }
+        if count == 0 {
+            Err(bad)
+        } else {
+            value.ok_or(bad)
+        }
     }
 
     /// Reads `true` or `false`.

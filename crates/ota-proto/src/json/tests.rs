@@ -45,7 +45,12 @@ fn read(r: &mut Reader<'_>) -> Result<Value, Error> {
             let text = core::str::from_utf8(&r.bytes[start..r.offset()]).unwrap();
             let value: Value = serde_json::from_str(text).unwrap_or(Value::Null);
             // `unsigned` takes exactly what serde_json takes for a u64.
-            assert_eq!(ahead.unsigned().ok(), serde_json::from_str::<u64>(text).ok().filter(|_| text != "-0"));
+            assert_eq!(
+                ahead.unsigned().ok(),
+                serde_json::from_str::<u64>(text)
+                    .ok()
+                    .filter(|_| text != "-0")
+            );
             value
         }
         Kind::Bool => Value::Bool(r.boolean()?),
@@ -72,7 +77,12 @@ fn skipped(doc: &[u8]) -> Result<(), Error> {
 /// Same verdict and value as serde_json, and skipping judges like reading.
 fn compare(doc: &[u8]) {
     let mine = ours(doc);
-    assert_eq!(mine.as_ref().err(), skipped(doc).as_ref().err(), "{:?}", String::from_utf8_lossy(doc));
+    assert_eq!(
+        mine.as_ref().err(),
+        skipped(doc).as_ref().err(),
+        "{:?}",
+        String::from_utf8_lossy(doc)
+    );
     let reference = serde_json::from_slice::<Value>(doc.strip_suffix(&[0]).unwrap_or(doc));
     match (mine, reference) {
         (Ok(a), Ok(b)) => assert_eq!(a, b),
@@ -109,7 +119,9 @@ fn escaped(doc: &str) -> String {
         if c.is_ascii() {
             out.push(c);
         } else {
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|u| out.push_str(&format!("\\u{u:04X}")));
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|u| out.push_str(&format!("\\u{u:04X}")));
         }
     }
     out
@@ -176,7 +188,10 @@ fn escapes() {
         (b"\"a\xffb\"", ErrorKind::BadString, 2),
         (b"\"abc", ErrorKind::Truncated, 4),
     ] {
-        assert_eq!(Reader::new(doc).string().unwrap_err(), Error { kind, offset });
+        assert_eq!(
+            Reader::new(doc).string().unwrap_err(),
+            Error { kind, offset }
+        );
     }
 }
 
@@ -186,8 +201,21 @@ fn numbers_or_strings() {
     assert_eq!(unsigned("18446744073709551615"), Ok(u64::MAX));
     assert_eq!(unsigned("\"432945\""), Ok(432_945));
     assert_eq!(unsigned("\"\\u0031\""), Ok(1));
-    for bad in ["18446744073709551616", "-1", "1.0", "1e3", "\"\"", "\"1 \"", "\"0x10\"", "01"] {
-        assert_eq!(unsigned(bad).unwrap_err().kind, ErrorKind::BadNumber, "{bad}");
+    for bad in [
+        "18446744073709551616",
+        "-1",
+        "1.0",
+        "1e3",
+        "\"\"",
+        "\"1 \"",
+        "\"0x10\"",
+        "01",
+    ] {
+        assert_eq!(
+            unsigned(bad).unwrap_err().kind,
+            ErrorKind::BadNumber,
+            "{bad}"
+        );
     }
     assert_eq!(unsigned("true").unwrap_err().kind, ErrorKind::WrongType);
     assert_eq!(unsigned("").unwrap_err().kind, ErrorKind::Truncated);
@@ -198,7 +226,10 @@ fn depth_is_bounded() {
     let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
     let max = usize::from(MAX_DEPTH);
     assert_eq!(skipped(nest(max).as_bytes()), Ok(()));
-    let error = Error { kind: ErrorKind::TooDeep, offset: max };
+    let error = Error {
+        kind: ErrorKind::TooDeep,
+        offset: max,
+    };
     assert_eq!(skipped(nest(max + 1).as_bytes()), Err(error));
     assert_eq!(skipped(nest(100_000).as_bytes()), Err(error));
     assert_eq!(error.to_string(), "JSON nested too deeply (offset 24)");
@@ -207,7 +238,10 @@ fn depth_is_bounded() {
 #[test]
 fn only_one_nul_is_dropped() {
     assert_eq!(skipped(b"{}\0"), Ok(()));
-    let error = Error { kind: ErrorKind::Trailing, offset: 2 };
+    let error = Error {
+        kind: ErrorKind::Trailing,
+        offset: 2,
+    };
     assert_eq!(skipped(b"{}\0\0"), Err(error));
     assert_eq!(skipped(b"{}x"), Err(error));
 }

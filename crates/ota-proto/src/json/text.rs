@@ -12,7 +12,9 @@ pub struct Str<'a> {
 
 /// Reads four hex digits at the front of `s`.
 fn hex4(s: &[u8]) -> Option<u32> {
-    s.get(..4)?.iter().try_fold(0u32, |v, b| Some(v << 4 | char::from(*b).to_digit(16)?))
+    s.get(..4)?
+        .iter()
+        .try_fold(0u32, |v, b| Some(v << 4 | char::from(*b).to_digit(16)?))
 }
 
 /// Decodes the escape behind a backslash: the character and the bytes it took.
@@ -54,7 +56,10 @@ impl<'a> Str<'a> {
     pub(super) fn scan(rest: &'a [u8], offset: usize) -> Result<Self, Error> {
         let mut at = 0;
         loop {
-            let error = |kind| Error { kind, offset: offset + at };
+            let error = |kind| Error {
+                kind,
+                offset: offset + at,
+            };
             match rest.get(at) {
                 None => return Err(error(ErrorKind::Truncated)),
                 Some(b'"') => break,
@@ -69,9 +74,10 @@ impl<'a> Str<'a> {
         let raw = rest.get(..at).unwrap_or(&[]);
         match core::str::from_utf8(raw) {
             Ok(raw) => Ok(Str { raw, offset }),
-            Err(e) => {
-                Err(Error { kind: ErrorKind::BadString, offset: offset + e.valid_up_to() })
-            }
+            Err(e) => Err(Error {
+                kind: ErrorKind::BadString,
+                offset: offset + e.valid_up_to(),
+            }),
         }
     }
 
@@ -107,7 +113,9 @@ impl<'a> Str<'a> {
 
     /// Compares without regard to ASCII case.
     pub fn eq_ignore_case(&self, other: &str) -> bool {
-        self.chars().map(|c| c.to_ascii_lowercase()).eq(other.chars().map(|c| c.to_ascii_lowercase()))
+        self.chars()
+            .map(|c| c.to_ascii_lowercase())
+            .eq(other.chars().map(|c| c.to_ascii_lowercase()))
     }
 
     /// Unescapes into the front of `buf`.
@@ -115,7 +123,10 @@ impl<'a> Str<'a> {
     /// # Errors
     /// [`ErrorKind::TooLong`] if it does not fit; `buf` then holds rubbish.
     pub fn copy_to<'b>(&self, buf: &'b mut [u8]) -> Result<&'b str, Error> {
-        let too_long = Error { kind: ErrorKind::TooLong, offset: self.offset };
+        let too_long = Error {
+            kind: ErrorKind::TooLong,
+            offset: self.offset,
+        };
         let mut at = 0;
         for c in self.chars() {
             let space = buf.get_mut(at..at + c.len_utf8()).ok_or(too_long)?;
@@ -139,14 +150,16 @@ impl PartialEq<&str> for Str<'_> {
 
 impl core::fmt::Display for Str<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.chars().try_for_each(|c| core::fmt::Write::write_char(f, c))
+        self.chars()
+            .try_for_each(|c| core::fmt::Write::write_char(f, c))
     }
 }
 
 impl core::fmt::Debug for Str<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("\"")?;
-        self.chars().try_for_each(|c| core::fmt::Display::fmt(&c.escape_debug(), f))?;
+        self.chars()
+            .try_for_each(|c| core::fmt::Display::fmt(&c.escape_debug(), f))?;
         f.write_str("\"")
     }
 }
@@ -187,7 +200,8 @@ pub fn unescape(raw: &mut [u8]) -> Option<usize> {
             }
             _ => (1, 1),
         };
-        raw.get_mut(written..written + len)?.copy_from_slice(utf8.get(..len)?);
+        raw.get_mut(written..written + len)?
+            .copy_from_slice(utf8.get(..len)?);
         read += used;
         written += len;
     }

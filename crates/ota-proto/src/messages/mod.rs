@@ -98,7 +98,10 @@ pub(crate) struct Decimal {
 
 impl Decimal {
     pub(crate) fn new(value: i64) -> Self {
-        let mut d = Decimal { text: [b'0'; 20], start: 20 };
+        let mut d = Decimal {
+            text: [b'0'; 20],
+            start: 20,
+        };
         let mut rest = value.unsigned_abs();
         loop {
             d.put(b'0' + (rest % 10) as u8);
@@ -121,7 +124,10 @@ impl Decimal {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        self.text.get(self.start..).and_then(|t| core::str::from_utf8(t).ok()).unwrap_or("0")
+        self.text
+            .get(self.start..)
+            .and_then(|t| core::str::from_utf8(t).ok())
+            .unwrap_or("0")
     }
 }
 
@@ -132,8 +138,12 @@ fn write<P: Serialize>(
     call: Option<&str>,
 ) -> Result<usize, NoRoom> {
     let id = Decimal::new(i64::from(id));
-    let message =
-        Message { id: id.as_str(), version: call.map(|_| "1.0"), params, method: call };
+    let message = Message {
+        id: id.as_str(),
+        version: call.map(|_| "1.0"),
+        params,
+        method: call,
+    };
     serde_json_core::to_slice(&message, out).map_err(|_| NoRoom)
 }
 
@@ -157,16 +167,21 @@ pub fn write_progress(
     module: Option<&str>,
 ) -> Result<usize, NoRoom> {
     let step = Decimal::new(i64::from(step.code()));
-    write(out, id, Progress { step: step.as_str(), desc, module }, None)
+    write(
+        out,
+        id,
+        Progress {
+            step: step.as_str(),
+            desc,
+            module,
+        },
+        None,
+    )
 }
 
 /// Writes the question for the newest offer,
 /// `{"id":"3","version":"1.0","params":{},"method":"thing.ota.firmware.get"}`, and gives its length.
-pub fn write_firmware_get(
-    out: &mut [u8],
-    id: u32,
-    module: Option<&str>,
-) -> Result<usize, NoRoom> {
+pub fn write_firmware_get(out: &mut [u8], id: u32, module: Option<&str>) -> Result<usize, NoRoom> {
     write(out, id, Get { module }, Some("thing.ota.firmware.get"))
 }
 

@@ -271,9 +271,16 @@ impl OfferRef<'_> {
     pub fn to_offer(&self) -> Result<Offer, OfferError> {
         let mut version = heapless::String::new();
         for c in self.version.chars() {
-            version.push(c).map_err(|_| OfferError::BadLength(Field::Version))?;
+            version
+                .push(c)
+                .map_err(|_| OfferError::BadLength(Field::Version))?;
         }
-        Ok(Offer { size: self.size, version, digest: self.digest, diff: self.diff })
+        Ok(Offer {
+            size: self.size,
+            version,
+            digest: self.digest,
+            diff: self.diff,
+        })
     }
 }
 
@@ -383,7 +390,10 @@ impl<'a> Raw<'a> {
             (None, Some(_), _) => return Err(OfferError::NoSignMethod),
             (None, None, None) => return Err(OfferError::Missing(Field::Sign)),
         };
-        let sign = self.sign.map(|s| Digest::from_hex(method, &s)).transpose()?;
+        let sign = self
+            .sign
+            .map(|s| Digest::from_hex(method, &s))
+            .transpose()?;
         // `md5` besides a SHA-256 says nothing we would check.
         let md5 = match method {
             Method::Md5 => self.md5.map(|s| Digest::from_hex(method, &s)).transpose()?,
@@ -412,7 +422,10 @@ impl<'a> Raw<'a> {
             Some(s) => Ok(s),
         };
         let number = |v: u64, field| u32::try_from(v).map_err(|_| OfferError::BadValue(field));
-        let size = number(self.size.ok_or(OfferError::Missing(Field::Size))?, Field::Size)?;
+        let size = number(
+            self.size.ok_or(OfferError::Missing(Field::Size))?,
+            Field::Size,
+        )?;
         if size == 0 {
             return Err(OfferError::SizeZero);
         }
@@ -432,7 +445,15 @@ impl<'a> Raw<'a> {
             Some(_) => return Err(OfferError::BadValue(Field::IsDiff)),
         };
         let module = self.module.filter(|m| !m.is_empty() && *m != "default");
-        Ok(OfferRef { size, version, url, digest, digestsign, diff, module })
+        Ok(OfferRef {
+            size,
+            version,
+            url,
+            digest,
+            digestsign,
+            diff,
+            module,
+        })
     }
 }
 
@@ -440,7 +461,9 @@ impl<'a> Raw<'a> {
 fn check_code(code: Option<u64>) -> Result<(), OfferError> {
     match code {
         None | Some(1000 | 200) => Ok(()),
-        Some(other) => Err(OfferError::Refused(u32::try_from(other).unwrap_or(u32::MAX))),
+        Some(other) => Err(OfferError::Refused(
+            u32::try_from(other).unwrap_or(u32::MAX),
+        )),
     }
 }
 

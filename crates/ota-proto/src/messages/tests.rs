@@ -62,7 +62,10 @@ fn a_small_buffer_is_an_error_not_a_cut_message() {
     for n in 0..whole {
         assert_eq!(write_inform(&mut vec![0; n], 7, "1.0.0", None), Err(NoRoom));
     }
-    assert_eq!(write_inform(&mut vec![0; whole], 7, "1.0.0", None), Ok(whole));
+    assert_eq!(
+        write_inform(&mut vec![0; whole], 7, "1.0.0", None),
+        Ok(whole)
+    );
 }
 
 proptest! {
@@ -109,7 +112,10 @@ fn offer(payload: &[u8]) -> Result<OfferRef<'_>, OfferError> {
 fn documented_push() {
     let doc = with(|_| ());
     let o = offer(&doc).unwrap();
-    assert_eq!((o.size, o.diff, o.module.is_none(), o.digestsign.is_none()), (432945, None, true, true));
+    assert_eq!(
+        (o.size, o.diff, o.module.is_none(), o.digestsign.is_none()),
+        (432945, None, true, true)
+    );
     assert_eq!(o.version, "2.0.0");
     assert_eq!(o.digest.method(), Method::Md5);
     assert_eq!(o.digest.as_bytes()[..3], [0x93, 0x23, 0x0c]);
@@ -144,7 +150,10 @@ fn shapes_that_are_understood() {
             d.insert("sign".into(), SHA.into());
         });
         let digest = offer(&doc).unwrap().digest;
-        assert_eq!(digest, Digest::new(Method::Sha256, digest.as_bytes()).unwrap());
+        assert_eq!(
+            digest,
+            Digest::new(Method::Sha256, digest.as_bytes()).unwrap()
+        );
         assert_eq!(digest.as_bytes()[..2], [0x9f, 0x86]);
     }
     let mut nul = with(|_| ());
@@ -168,7 +177,10 @@ fn extras() {
 
 #[test]
 fn nothing_to_install() {
-    for doc in [r#"{"id":"123","code":200,"data":{}}"#, "{\"data\":{},\"code\":\"200\"}\0"] {
+    for doc in [
+        r#"{"id":"123","code":200,"data":{}}"#,
+        "{\"data\":{},\"code\":\"200\"}\0",
+    ] {
         assert!(matches!(Push::parse(doc.as_bytes()), Ok(Push::Nothing)));
     }
 }
@@ -182,41 +194,126 @@ fn each_bad_offer_has_its_error_and_step() {
         (del("size"), E::Missing(Field::Size), -1),
         (del("version"), E::Missing(Field::Version), -1),
         (del("url"), E::Missing(Field::Url), -1),
-        (set("size", serde_json::Value::Null), E::Missing(Field::Size), -1),
-        (with(|d| { d.remove("sign"); d.remove("md5"); }), E::Missing(Field::Sign), -1),
-        (with(|d| { d.remove("sign"); d.remove("md5"); d.remove("signMethod"); }), E::Missing(Field::Sign), -1),
+        (
+            set("size", serde_json::Value::Null),
+            E::Missing(Field::Size),
+            -1,
+        ),
+        (
+            with(|d| {
+                d.remove("sign");
+                d.remove("md5");
+            }),
+            E::Missing(Field::Sign),
+            -1,
+        ),
+        (
+            with(|d| {
+                d.remove("sign");
+                d.remove("md5");
+                d.remove("signMethod");
+            }),
+            E::Missing(Field::Sign),
+            -1,
+        ),
         (set("size", 0.into()), E::SizeZero, -1),
         (set("size", (-5).into()), E::BadValue(Field::Size), -1),
-        (set("size", (1u64 << 32).into()), E::BadValue(Field::Size), -1),
+        (
+            set("size", (1u64 << 32).into()),
+            E::BadValue(Field::Size),
+            -1,
+        ),
         (set("size", true.into()), E::BadValue(Field::Size), -1),
         (set("url", 5.into()), E::BadValue(Field::Url), -1),
         (set("url", "".into()), E::BadLength(Field::Url), -1),
-        (set("url", "a\u{7f}".into()), E::BadUrl(UrlError::Character), -2),
-        (set("url", "http://h/\r\nX: y".into()), E::BadUrl(UrlError::Character), -2),
-        (set("url", format!("http://h/{}", "x".repeat(2040)).into()), E::BadLength(Field::Url), -1),
+        (
+            set("url", "a\u{7f}".into()),
+            E::BadUrl(UrlError::Character),
+            -2,
+        ),
+        (
+            set("url", "http://h/\r\nX: y".into()),
+            E::BadUrl(UrlError::Character),
+            -2,
+        ),
+        (
+            set("url", format!("http://h/{}", "x".repeat(2040)).into()),
+            E::BadLength(Field::Url),
+            -1,
+        ),
         (set("version", "".into()), E::BadLength(Field::Version), -1),
-        (set("version", "v".repeat(65).into()), E::BadLength(Field::Version), -1),
+        (
+            set("version", "v".repeat(65).into()),
+            E::BadLength(Field::Version),
+            -1,
+        ),
         (set("sign", MD5[1..].into()), E::DigestLength, -3),
         (set("sign", SHA.into()), E::DigestLength, -3),
         (set("sign", "".into()), E::DigestLength, -3),
         (set("sign", "x".into()), E::DigestNotHex, -3),
-        (set("md5", "93230c3bde425a9d7984a594ac55ea1f".into()), E::DigestsDisagree, -3),
+        (
+            set("md5", "93230c3bde425a9d7984a594ac55ea1f".into()),
+            E::DigestsDisagree,
+            -3,
+        ),
         (set("signMethod", "CRC32".into()), E::UnknownSignMethod, -3),
         (set("signMethod", "".into()), E::UnknownSignMethod, -3),
         (del("signMethod"), E::NoSignMethod, -3),
-        (set("digestsign", "".into()), E::BadLength(Field::DigestSign), -1),
-        (set("digestsign", "A".repeat(685).into()), E::BadLength(Field::DigestSign), -1),
+        (
+            set("digestsign", "".into()),
+            E::BadLength(Field::DigestSign),
+            -1,
+        ),
+        (
+            set("digestsign", "A".repeat(685).into()),
+            E::BadLength(Field::DigestSign),
+            -1,
+        ),
         (set("isDiff", 2.into()), E::BadValue(Field::IsDiff), -1),
-        (set("splictSize", "big".into()), E::BadValue(Field::SplictSize), -1),
+        (
+            set("splictSize", "big".into()),
+            E::BadValue(Field::SplictSize),
+            -1,
+        ),
         (set("dProtocol", "mqtt".into()), E::Protocol, -2),
-        (set("files", serde_json::json!([{"fileSize": 1}])), E::MultiFile, -1),
+        (
+            set("files", serde_json::json!([{"fileSize": 1}])),
+            E::MultiFile,
+            -1,
+        ),
         (br#"{"code":400,"data":{}}"#.to_vec(), E::Refused(400), -1),
         (br#"{"code":200}"#.to_vec(), E::Missing(Field::Data), -1),
-        (br#"{"code":200,"data":7}"#.to_vec(), E::BadValue(Field::Data), -1),
-        (br#"{"data":{},"data":{}}"#.to_vec(), E::Twice(Field::Data), -1),
-        (br#"{"data":{"size":1,"size":2}}"#.to_vec(), E::Twice(Field::Size), -1),
-        (b"".to_vec(), E::Json(json::Error { kind: ErrorKind::Truncated, offset: 0 }), -1),
-        (b"[]".to_vec(), E::Json(json::Error { kind: ErrorKind::WrongType, offset: 0 }), -1),
+        (
+            br#"{"code":200,"data":7}"#.to_vec(),
+            E::BadValue(Field::Data),
+            -1,
+        ),
+        (
+            br#"{"data":{},"data":{}}"#.to_vec(),
+            E::Twice(Field::Data),
+            -1,
+        ),
+        (
+            br#"{"data":{"size":1,"size":2}}"#.to_vec(),
+            E::Twice(Field::Size),
+            -1,
+        ),
+        (
+            b"".to_vec(),
+            E::Json(json::Error {
+                kind: ErrorKind::Truncated,
+                offset: 0,
+            }),
+            -1,
+        ),
+        (
+            b"[]".to_vec(),
+            E::Json(json::Error {
+                kind: ErrorKind::WrongType,
+                offset: 0,
+            }),
+            -1,
+        ),
     ];
     for (doc, error, step) in cases {
         let got = Push::parse(&doc).expect_err(&String::from_utf8_lossy(&doc));
@@ -245,7 +342,10 @@ fn long_texts_are_taken() {
 fn every_truncation_is_refused() {
     let doc = with(|_| ());
     for end in 0..doc.len() {
-        assert!(matches!(Push::parse(&doc[..end]), Err(OfferError::Json(_))), "{end}");
+        assert!(
+            matches!(Push::parse(&doc[..end]), Err(OfferError::Json(_))),
+            "{end}"
+        );
     }
 }
 

@@ -19,7 +19,11 @@ pub struct Config {
 
 impl Config {
     /// Ping after 25 s, answers within 10 s, messages repeated after 20 s.
-    pub const DEFAULT: Self = Self { ping_after_ms: 25_000, answer_ms: 10_000, repeat_ms: 20_000 };
+    pub const DEFAULT: Self = Self {
+        ping_after_ms: 25_000,
+        answer_ms: 10_000,
+        repeat_ms: 20_000,
+    };
 }
 
 impl Default for Config {
@@ -150,8 +154,15 @@ enum Found {
     Subscribed(PacketId),
     Refused(PacketId, Range<usize>),
     Published(PacketId),
-    Message { topic: Range<usize>, payload: Range<usize>, first: u8 },
-    Oversized { topic: Option<Range<usize>>, size: usize },
+    Message {
+        topic: Range<usize>,
+        payload: Range<usize>,
+        first: u8,
+    },
+    Oversized {
+        topic: Option<Range<usize>>,
+        size: usize,
+    },
 }
 
 impl<'b> Client<'b> {
@@ -209,7 +220,8 @@ impl<'b> Client<'b> {
         }
         self.disconnected();
         self.out.restart();
-        self.out.queue(true, &mut |room| wire::encode_connect(room, options))?;
+        self.out
+            .queue(true, &mut |room| wire::encode_connect(room, options))?;
         self.now = now;
         self.last_heard = now;
         self.last_spoke = now;
@@ -238,7 +250,10 @@ impl<'b> Client<'b> {
     /// Says good-bye: transmit what is left, then close the stream.
     pub fn disconnect(&mut self) {
         if self.state == State::Connected
-            && self.out.queue(true, &mut |room| put(room, &wire::DISCONNECT)).is_ok()
+            && self
+                .out
+                .queue(true, &mut |room| put(room, &wire::DISCONNECT))
+                .is_ok()
         {
             self.state = State::Closing;
         } else {
@@ -254,7 +269,9 @@ impl<'b> Client<'b> {
         if self.state != State::Connected {
             return Err(SendError::NotConnected);
         }
-        self.out.keep(Kind::Subscribe, &mut |room, id| wire::encode_subscribe(room, id, filters))
+        self.out.keep(Kind::Subscribe, &mut |room, id| {
+            wire::encode_subscribe(room, id, filters)
+        })
     }
 
     /// Sends a message. QoS 1 gives its identifier, and may be queued while there is no connection.
@@ -285,7 +302,9 @@ impl<'b> Client<'b> {
             Qos::AtMostOnce if self.state != State::Connected => Err(SendError::NotConnected),
             Qos::AtMostOnce => self
                 .out
-                .queue(false, &mut |room| wire::encode_publish(room, topic, None, payload))
+                .queue(false, &mut |room| {
+                    wire::encode_publish(room, topic, None, payload)
+                })
                 .map(|()| None),
             Qos::AtLeastOnce => self
                 .out
@@ -357,7 +376,8 @@ impl<'b> Client<'b> {
         self.last_spoke = self.now;
         let after = |ms: u32| self.now.saturating_add(u64::from(ms));
         let (publish, subscribe) = (after(self.config.repeat_ms), after(self.config.answer_ms));
-        self.out.advance(self.state == State::Connected, count, publish, subscribe);
+        self.out
+            .advance(self.state == State::Connected, count, publish, subscribe);
     }
 
     /// Both buffers at once, for reading and writing at the same time.
@@ -368,7 +388,10 @@ impl<'b> Client<'b> {
             _ => self.out.output(self.state == State::Connected),
         };
         let end = self.room_end();
-        Io { rx: self.rx.get_mut(self.rx_len..end).unwrap_or_default(), tx }
+        Io {
+            rx: self.rx.get_mut(self.rx_len..end).unwrap_or_default(),
+            tx,
+        }
     }
 
     /// Looks at what was received and at the time. Call it after [`Client::received`],
@@ -416,7 +439,9 @@ impl<'b> Client<'b> {
     }
 
     fn ping_due(&self) -> u64 {
-        self.last_heard.min(self.last_spoke).saturating_add(u64::from(self.ping_after))
+        self.last_heard
+            .min(self.last_spoke)
+            .saturating_add(u64::from(self.ping_after))
     }
 
     /// Drops the packet that the last event borrowed.
@@ -442,16 +467,26 @@ impl<'b> Client<'b> {
                 filter: core::str::from_utf8(self.out.bytes(filter)).unwrap_or_default(),
             },
             Found::Published(packet_id) => Event::Published { packet_id },
-            Found::Message { topic, payload, first } => Event::Message(Message {
+            Found::Message {
+                topic,
+                payload,
+                first,
+            } => Event::Message(Message {
                 topic: text(topic),
                 payload: self.rx.get(payload).unwrap_or_default(),
-                qos: if first & 0x06 == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+                qos: if first & 0x06 == 0 {
+                    Qos::AtMostOnce
+                } else {
+                    Qos::AtLeastOnce
+                },
                 dup: first & wire::DUP != 0,
                 retain: first & 1 != 0,
             }),
-            Found::Oversized { topic, size } => {
-                Event::Oversized { topic: topic.map(text), size, limit: self.limit() }
-            }
+            Found::Oversized { topic, size } => Event::Oversized {
+                topic: topic.map(text),
+                size,
+                limit: self.limit(),
+            },
         })
     }
 
@@ -485,7 +520,9 @@ impl<'b> Client<'b> {
     }
 
     fn acknowledge(&mut self, packet_id: PacketId) -> bool {
-        self.out.queue(true, &mut |room| put(room, &wire::puback(packet_id))).is_ok()
+        self.out
+            .queue(true, &mut |room| put(room, &wire::puback(packet_id)))
+            .is_ok()
     }
 
     fn next_packet(&mut self) -> Result<Found, Error> {
@@ -513,7 +550,10 @@ impl<'b> Client<'b> {
             return Ok(Found::Nothing);
         };
         let found = match wire::decode_body(&header, body)? {
-            Incoming::ConnAck { session_present, code } => {
+            Incoming::ConnAck {
+                session_present,
+                code,
+            } => {
                 if let Some(refusal) = Refusal::from_code(code) {
                     return Err(Error::Refused(refusal));
                 }
@@ -531,8 +571,10 @@ impl<'b> Client<'b> {
                 None => Found::Handled,
             },
             Incoming::SubAck { packet_id, codes } => {
-                let index =
-                    self.out.find(Kind::Subscribe, packet_id).ok_or(ProtocolError::SubAck)?;
+                let index = self
+                    .out
+                    .find(Kind::Subscribe, packet_id)
+                    .ok_or(ProtocolError::SubAck)?;
                 let packet = self.out.packet(index);
                 let filters = (0..).take_while(|&i| wire::subscribe_filter(packet, i).is_some());
                 if filters.count() != codes.len() {
@@ -544,13 +586,21 @@ impl<'b> Client<'b> {
                     self.suback_done = at + 1;
                     let filter = wire::subscribe_filter(packet, at).unwrap_or_default();
                     let base = self.out.packet_at(index);
-                    return Ok(Found::Refused(packet_id, base + filter.start..base + filter.end));
+                    return Ok(Found::Refused(
+                        packet_id,
+                        base + filter.start..base + filter.end,
+                    ));
                 }
                 self.suback_done = 0;
                 self.out.acknowledge(index);
                 Found::Subscribed(packet_id)
             }
-            Incoming::Publish(Publish { topic, packet_id, payload, .. }) => {
+            Incoming::Publish(Publish {
+                topic,
+                packet_id,
+                payload,
+                ..
+            }) => {
                 let topic = header.len + 2..header.len + 2 + topic.len();
                 let payload = total - payload.len()..total;
                 if let Some(id) = packet_id
@@ -559,7 +609,11 @@ impl<'b> Client<'b> {
                     // No room for the PUBACK: the message waits in `rx` until some was sent.
                     return Ok(Found::Nothing);
                 }
-                Found::Message { topic, payload, first: header.first }
+                Found::Message {
+                    topic,
+                    payload,
+                    first: header.first,
+                }
             }
         };
         self.taken = total;
@@ -621,6 +675,8 @@ impl<'b> Client<'b> {
 }
 
 fn put(room: &mut [u8], bytes: &[u8]) -> Result<usize, SendError> {
-    room.get_mut(..bytes.len()).ok_or(SendError::NoRoom)?.copy_from_slice(bytes);
+    room.get_mut(..bytes.len())
+        .ok_or(SendError::NoRoom)?
+        .copy_from_slice(bytes);
     Ok(bytes.len())
 }

@@ -31,6 +31,5 @@ pub use wire::{ConnectOptions, Qos};
 /// Names an outgoing PUBLISH or SUBSCRIBE until it is acknowledged. Never 0.
 pub type PacketId = u16;
 
-
 #[cfg(test)]
 mod tests;

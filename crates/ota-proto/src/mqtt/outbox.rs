@@ -74,7 +74,13 @@ enum Next {
 
 impl<'b> Outbox<'b> {
     pub(super) const fn new(buf: &'b mut [u8]) -> Self {
-        Self { buf, slots: [FREE; SLOTS], queue_len: 0, queue_sent: 0, last_id: 0 }
+        Self {
+            buf,
+            slots: [FREE; SLOTS],
+            queue_len: 0,
+            queue_sent: 0,
+            last_id: 0,
+        }
     }
 
     /// Where slot `index` begins; past the last slot, where the queue does.
@@ -87,7 +93,10 @@ impl<'b> Outbox<'b> {
     }
 
     pub(super) fn in_flight(&self, kind: Kind) -> usize {
-        self.slots.iter().filter(|s| s.len != 0 && s.kind == kind && !s.done).count()
+        self.slots
+            .iter()
+            .filter(|s| s.len != 0 && s.kind == kind && !s.done)
+            .count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -178,7 +187,10 @@ impl<'b> Outbox<'b> {
         // A queue in mid-packet may move: only its unsent rest matters.
         self.close_gap();
         let at = self.queue_at() + self.queue_len;
-        let end = self.buf.len().saturating_sub(if reserved { 0 } else { RESERVE });
+        let end = self
+            .buf
+            .len()
+            .saturating_sub(if reserved { 0 } else { RESERVE });
         let empty = self.is_empty();
         let room = self.buf.get_mut(at..end).unwrap_or_default();
         match encode(room) {
@@ -195,10 +207,20 @@ impl<'b> Outbox<'b> {
         encode: &mut dyn FnMut(&mut [u8], PacketId) -> Result<usize, SendError>,
     ) -> Result<PacketId, SendError> {
         let limit = if kind == Kind::Publish { 2 } else { 1 };
-        if self.slots.iter().filter(|s| s.len != 0 && s.kind == kind).count() >= limit {
+        if self
+            .slots
+            .iter()
+            .filter(|s| s.len != 0 && s.kind == kind)
+            .count()
+            >= limit
+        {
             return Err(SendError::InFlight);
         }
-        let free = self.slots.iter().position(|s| s.len == 0).ok_or(SendError::InFlight)?;
+        let free = self
+            .slots
+            .iter()
+            .position(|s| s.len == 0)
+            .ok_or(SendError::InFlight)?;
         let packet_id = self.next_id();
         let len = self.append(false, &mut |room| encode(room, packet_id))?;
         let short = u16::try_from(len).map_err(|_| SendError::TooLong)?;
@@ -208,7 +230,13 @@ impl<'b> Outbox<'b> {
             both.rotate_right(len);
         }
         if let Some(slot) = self.slots.get_mut(free) {
-            *slot = Slot { len: short, packet_id, kind, pending: true, ..FREE };
+            *slot = Slot {
+                len: short,
+                packet_id,
+                kind,
+                pending: true,
+                ..FREE
+            };
         }
         self.last_id = packet_id;
         Ok(packet_id)
@@ -287,7 +315,13 @@ impl<'b> Outbox<'b> {
     }
 
     /// `count` bytes of [`Outbox::output`] are out.
-    pub(super) fn advance(&mut self, kept: bool, count: usize, publish_due: u64, subscribe_due: u64) {
+    pub(super) fn advance(
+        &mut self,
+        kept: bool,
+        count: usize,
+        publish_due: u64,
+        subscribe_due: u64,
+    ) {
         match self.next(kept) {
             Next::Nothing => {}
             Next::Queue => {
@@ -298,7 +332,9 @@ impl<'b> Outbox<'b> {
                 }
             }
             Next::Slot(index) => {
-                let Some(slot) = self.slots.get_mut(index) else { return };
+                let Some(slot) = self.slots.get_mut(index) else {
+                    return;
+                };
                 let count = u16::try_from(count).unwrap_or(u16::MAX);
                 slot.sent = slot.len.min(slot.sent.saturating_add(count));
                 if slot.sent < slot.len {
@@ -307,7 +343,11 @@ impl<'b> Outbox<'b> {
                 slot.sent = 0;
                 slot.pending = false;
                 slot.repeated = true;
-                slot.due = if slot.kind == Kind::Publish { publish_due } else { subscribe_due };
+                slot.due = if slot.kind == Kind::Publish {
+                    publish_due
+                } else {
+                    subscribe_due
+                };
                 if slot.done {
                     self.remove(index);
                 }

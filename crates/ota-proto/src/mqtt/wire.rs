@@ -178,7 +178,11 @@ pub fn decode_header(bytes: &[u8]) -> Result<Option<FixedHeader>, ProtocolError>
     if !fits {
         return Err(ProtocolError::Length(packet));
     }
-    Ok(Some(FixedHeader { first, len: 1 + used, remaining }))
+    Ok(Some(FixedHeader {
+        first,
+        len: 1 + used,
+        remaining,
+    }))
 }
 
 /// Reads the part of a PUBLISH body in front of the payload: the topic, the packet
@@ -226,7 +230,9 @@ pub fn decode_body<'a>(
     }
     match packet {
         kind::CONNACK => {
-            let &[flags, code] = body else { return Err(wrong) };
+            let &[flags, code] = body else {
+                return Err(wrong);
+            };
             // The server can have no session for a client that it turns away.
             if flags > 1 || (flags == 1 && code != 0) {
                 return Err(ProtocolError::ConnAck(flags));
@@ -234,7 +240,10 @@ pub fn decode_body<'a>(
             if code > 5 {
                 return Err(ProtocolError::ConnAck(code));
             }
-            Ok(Incoming::ConnAck { session_present: flags == 1, code })
+            Ok(Incoming::ConnAck {
+                session_present: flags == 1,
+                code,
+            })
         }
         kind::PUBLISH => {
             let (topic, packet_id, head) = decode_publish_head(header, body)?.ok_or(wrong)?;
@@ -246,7 +255,9 @@ pub fn decode_body<'a>(
                 retain: header.first & 1 != 0,
             }))
         }
-        kind::PUBACK => Ok(Incoming::PubAck { packet_id: take_id(body)? }),
+        kind::PUBACK => Ok(Incoming::PubAck {
+            packet_id: take_id(body)?,
+        }),
         kind::SUBACK => {
             let packet_id = take_id(body)?;
             let codes = body.get(2..).unwrap_or_default();

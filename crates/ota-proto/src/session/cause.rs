@@ -185,7 +185,10 @@ impl Cause {
                 DownloadError::TooLarge | DownloadError::Http(HttpError::SizeMismatch { .. })
             ),
             Cause::Boot(e, _) => {
-                matches!(e, BootError::Reverted | BootError::Refused | BootError::Version)
+                matches!(
+                    e,
+                    BootError::Reverted | BootError::Refused | BootError::Version
+                )
             }
             // Judged anew each time; nothing was downloaded.
             Cause::Offer(_) | Cause::Refused(_) | Cause::Cancelled => false,

@@ -174,7 +174,9 @@ impl<'a> Session<'a> {
 
     /// The PUBACK for `token` has come. Others than the one awaited are ignored.
     pub fn acknowledged(&mut self, now: u64, token: u16) {
-        let Some(sent) = self.in_flight.filter(|s| s.token == token) else { return };
+        let Some(sent) = self.in_flight.filter(|s| s.token == token) else {
+            return;
+        };
         self.in_flight = None;
         match sent.report {
             Report::Inform => {
@@ -242,7 +244,9 @@ impl<'a> Session<'a> {
     }
 
     fn same(&self, offer: &OfferRef<'_>) -> bool {
-        self.offer.as_ref().is_some_and(|o| o.same_package(offer) && o.diff == offer.diff)
+        self.offer
+            .as_ref()
+            .is_some_and(|o| o.same_package(offer) && o.diff == offer.diff)
     }
 
     fn offered(&mut self, offer: &OfferRef<'_>, judge: &mut impl Judge) -> Received {
@@ -296,12 +300,19 @@ impl<'a> Session<'a> {
         self.next_percent = 1;
         self.start();
         self.count_percent();
-        if busy { Received::Replaced } else { Received::Accepted }
+        if busy {
+            Received::Replaced
+        } else {
+            Received::Accepted
+        }
     }
 
     /// The offer in hand has come again, perhaps with a fresh URL.
     fn again(&mut self, offer: &OfferRef<'_>, judge: &mut impl Judge) -> Received {
-        let waiting = matches!(self.phase, Phase::AwaitUrl(_) | Phase::BackOff(_, Next::AskUrl));
+        let waiting = matches!(
+            self.phase,
+            Phase::AwaitUrl(_) | Phase::BackOff(_, Next::AskUrl)
+        );
         if waiting || matches!(self.phase, Phase::BackOff(..)) {
             if let Err(e) = judge.keep(&offer.url) {
                 return Received::Refused(Cause::Offer(e));
@@ -335,7 +346,13 @@ impl<'a> Session<'a> {
         }
         self.todo &= !todo::UPDATE;
         self.percent = None;
-        if matches!(self.in_flight, Some(InFlight { report: Report::Percent(_), .. })) {
+        if matches!(
+            self.in_flight,
+            Some(InFlight {
+                report: Report::Percent(_),
+                ..
+            })
+        ) {
             self.in_flight = None;
         }
         self.phase = Phase::Idle;
@@ -360,7 +377,15 @@ impl<'a> Session<'a> {
 
     fn report_failure(&mut self, cause: Cause) {
         // The PUBACK of an earlier report with the same text is not this one's.
-        if self.failure.is_some() && matches!(self.in_flight, Some(InFlight { report: Report::Failure(_), .. })) {
+        if self.failure.is_some()
+            && matches!(
+                self.in_flight,
+                Some(InFlight {
+                    report: Report::Failure(_),
+                    ..
+                })
+            )
+        {
             self.in_flight = None;
         }
         self.failure = Some(cause);
@@ -422,7 +447,9 @@ impl<'a> Session<'a> {
     }
 
     fn count_percent(&mut self) {
-        let Some(size) = self.offer.as_ref().map(|o| o.size) else { return };
+        let Some(size) = self.offer.as_ref().map(|o| o.size) else {
+            return;
+        };
         // 100 only when the package is checked and handed over.
         let done = u64::from(self.done) * 100;
         let percent = match u32::try_from(done) {
@@ -438,7 +465,9 @@ impl<'a> Session<'a> {
 
     /// What has happened to the download that was started last. Ignored when there is none.
     pub fn download(&mut self, now: u64, event: DownloadEvent) {
-        let Some(size) = self.offer.as_ref().map(|o| o.size) else { return };
+        let Some(size) = self.offer.as_ref().map(|o| o.size) else {
+            return;
+        };
         if self.phase != Phase::Downloading || self.todo & todo::START != 0 {
             return;
         }
@@ -528,7 +557,11 @@ impl<'a> Session<'a> {
         }
         match result {
             Ok(()) => {
-                let wait = if self.connected { self.config.reboot_ms } else { 0 };
+                let wait = if self.connected {
+                    self.config.reboot_ms
+                } else {
+                    0
+                };
                 self.phase = Phase::Rebooting(now.saturating_add(u64::from(wait)));
                 self.percent = None;
                 self.todo |= todo::DONE;

@@ -32,7 +32,10 @@ impl Session<'_> {
         if self.todo & todo::START != 0 {
             self.todo &= !todo::START;
             let fresh = core::mem::take(&mut self.fresh);
-            return Some(Action::StartDownload { offset: self.done, fresh });
+            return Some(Action::StartDownload {
+                offset: self.done,
+                fresh,
+            });
         }
         self.acting(todo::VERIFY, Action::Verify)
             .or_else(|| self.acting(todo::INSTALL, Action::Install))
@@ -90,9 +93,16 @@ impl Session<'_> {
         self.token = self.token.checked_add(1).unwrap_or(1);
         if report.wants_ack() {
             let until = now.saturating_add(u64::from(self.config.reply_ms.max(1)));
-            self.in_flight = Some(InFlight { report, token: self.token, until });
+            self.in_flight = Some(InFlight {
+                report,
+                token: self.token,
+                until,
+            });
         }
-        Some(Action::Publish { report, token: self.token })
+        Some(Action::Publish {
+            report,
+            token: self.token,
+        })
     }
 
     /// Writes the payload of a report (at most 256 bytes, unless version or module are long)

@@ -85,10 +85,18 @@ fn start(start: StartUp) -> Session<'static> {
 
 fn action(a: Action) -> String {
     match a {
-        Action::Publish { report: Report::Inform, .. } => "inform".into(),
-        Action::Publish { report: Report::FirmwareGet, .. } => "get".into(),
+        Action::Publish {
+            report: Report::Inform,
+            ..
+        } => "inform".into(),
+        Action::Publish {
+            report: Report::FirmwareGet,
+            ..
+        } => "get".into(),
         Action::Publish { report, .. } => format!("step{}", report.step().unwrap().code()),
-        Action::StartDownload { offset, fresh } => format!("start{offset}{}", if fresh { "!" } else { "" }),
+        Action::StartDownload { offset, fresh } => {
+            format!("start{offset}{}", if fresh { "!" } else { "" })
+        }
         Action::Remember { cause, .. } => format!("remember{}", cause.step().code()),
         other => format!("{other:?}").to_lowercase(),
     }
@@ -111,7 +119,10 @@ fn drain(s: &mut Session<'_>, now: u64, ack: bool) -> String {
 
 /// Puts a session into a state, with nothing left to put out and the broker connected.
 fn in_state(name: &str) -> Session<'static> {
-    let mut s = start(StartUp { trial: name == "trial", failure: None });
+    let mut s = start(StartUp {
+        trial: name == "trial",
+        failure: None,
+    });
     s.connected(0);
     if name == "trial" {
         // The PUBACK of the inform has not come.
@@ -122,12 +133,18 @@ fn in_state(name: &str) -> Session<'static> {
     if name == "idle" {
         return s;
     }
-    assert_eq!(s.received(1, Topic::Upgrade, &push(), &mut Yes(0)), Received::Accepted);
+    assert_eq!(
+        s.received(1, Topic::Upgrade, &push(), &mut Yes(0)),
+        Received::Accepted
+    );
     assert_eq!(drain(&mut s, 1, true), "step1 start0!");
     s.download(2, DownloadEvent::Progress(300));
     match name {
         "down" => {}
-        "url" => s.download(3, DownloadEvent::Failed(DownloadError::Http(HttpError::Expired(403)))),
+        "url" => s.download(
+            3,
+            DownloadEvent::Failed(DownloadError::Http(HttpError::Expired(403))),
+        ),
         "back" => s.download(3, DownloadEvent::Failed(DownloadError::Reset)),
         _ => s.download(3, DownloadEvent::Complete),
     }
@@ -143,7 +160,9 @@ fn in_state(name: &str) -> Session<'static> {
     s
 }
 
-const STATES: [&str; 8] = ["idle", "trial", "url", "back", "down", "veri", "inst", "boot"];
+const STATES: [&str; 8] = [
+    "idle", "trial", "url", "back", "down", "veri", "inst", "boot",
+];
 
 fn state(s: &Session<'_>) -> &'static str {
     match s.state() {
@@ -175,7 +194,11 @@ fn every_input_in_every_state() {
                 let mut s = in_state(from);
                 assert_eq!(state(&s), *from);
                 input(&mut s);
-                let at = if *name == "time passes" { 1_000_000 } else { NOW };
+                let at = if *name == "time passes" {
+                    1_000_000
+                } else {
+                    NOW
+                };
                 let actions = drain(&mut s, at, false);
                 format!("{}: {actions}", state(&s))
             })
@@ -196,7 +219,12 @@ fn whole_update() {
     s.connected(0);
     assert_eq!(drain(&mut s, 0, false), "subscribe inform");
     assert_eq!(s.next_deadline(), Some(10_000));
-    s.received(1, Topic::Upgrade, &push_with("2", '0', r#","digestsign":"QUJD""#), &mut Yes(0));
+    s.received(
+        1,
+        Topic::Upgrade,
+        &push_with("2", '0', r#","digestsign":"QUJD""#),
+        &mut Yes(0),
+    );
     assert_eq!(s.offer().unwrap().size, 1000);
     assert!(url().starts_with("http://h/2?"));
     // Progress waits for the inform's turn, the download does not.
@@ -218,15 +246,25 @@ fn whole_update() {
     assert_eq!(s.next_deadline(), Some(3_006));
     assert_eq!(drain(&mut s, 3_006, false), "reboot");
     s.disconnected(3_007);
-    assert_eq!((drain(&mut s, 1 << 40, false), s.next_deadline()), (String::new(), None), "one reboot");
+    assert_eq!(
+        (drain(&mut s, 1 << 40, false), s.next_deadline()),
+        (String::new(), None),
+        "one reboot"
+    );
 }
 
 #[test]
 fn confirmed_only_after_the_acknowledged_report() {
-    let mut s = start(StartUp { trial: true, failure: None });
+    let mut s = start(StartUp {
+        trial: true,
+        failure: None,
+    });
     s.connected(0);
     assert_eq!(drain(&mut s, 0, false), "subscribe inform");
-    assert_eq!(s.received(1, Topic::Upgrade, &push(), &mut Never), Received::Deferred);
+    assert_eq!(
+        s.received(1, Topic::Upgrade, &push(), &mut Never),
+        Received::Deferred
+    );
     s.disconnected(2);
     assert_eq!(drain(&mut s, 1_000_000, false), "");
     s.connected(1_000_001);
@@ -234,18 +272,32 @@ fn confirmed_only_after_the_acknowledged_report() {
     assert_eq!(drain(&mut s, 1_000_001, false), "subscribe inform");
     assert_eq!(drain(&mut s, 1_010_001, false), "inform");
     s.acknowledged(1_010_002, s.token - 1);
-    assert_eq!(drain(&mut s, 1_010_002, false), "", "an old PUBACK does not count");
+    assert_eq!(
+        drain(&mut s, 1_010_002, false),
+        "",
+        "an old PUBACK does not count"
+    );
     s.acknowledged(1_010_002, s.token);
     assert_eq!(drain(&mut s, 1_010_002, false), "confirm");
     s.confirmed(1_010_003);
-    assert_eq!(drain(&mut s, 1_010_003, false), "get", "the deferred offer is asked for");
-    assert_eq!(s.received(1, Topic::FirmwareGetReply, &push(), &mut Yes(0)), Received::Accepted);
+    assert_eq!(
+        drain(&mut s, 1_010_003, false),
+        "get",
+        "the deferred offer is asked for"
+    );
+    assert_eq!(
+        s.received(1, Topic::FirmwareGetReply, &push(), &mut Yes(0)),
+        Received::Accepted
+    );
 }
 
 #[test]
 fn failures_of_the_boot_state_are_reported_until_acknowledged() {
     let cause = Cause::Boot(BootError::Reverted, 3);
-    let mut s = start(StartUp { trial: false, failure: Some(cause) });
+    let mut s = start(StartUp {
+        trial: false,
+        failure: Some(cause),
+    });
     for now in [0, 100_000] {
         s.connected(now);
         assert_eq!(drain(&mut s, now, false), "subscribe inform");
@@ -255,7 +307,10 @@ fn failures_of_the_boot_state_are_reported_until_acknowledged() {
         s.disconnected(now + 10_001);
     }
     s.connected(200_000);
-    assert_eq!(drain(&mut s, 200_000, true), "subscribe inform step-1 failurereported");
+    assert_eq!(
+        drain(&mut s, 200_000, true),
+        "subscribe inform step-1 failurereported"
+    );
     let mut buf = [0; 256];
     let n = s.write(Report::Failure(cause), 9, &mut buf).unwrap();
     assert_eq!(
@@ -289,12 +344,18 @@ fn network_causes_back_off_then_give_up() {
         now = until;
         assert_eq!(drain(&mut s, now, true), "start300");
     }
-    assert!(waits[0] >= 1_000 && waits[8] <= 60_000 && waits[8] >= 30_000, "{waits:?}");
+    assert!(
+        waits[0] >= 1_000 && waits[8] <= 60_000 && waits[8] >= 30_000,
+        "{waits:?}"
+    );
     s.download(now, DownloadEvent::Failed(DownloadError::TimedOut));
     assert_eq!(drain(&mut s, now, true), "step-2");
     assert_eq!(s.state(), State::Idle);
     // Not remembered: the same offer is taken again.
-    assert_eq!(s.received(now, Topic::Upgrade, &push(), &mut Yes(300)), Received::Accepted);
+    assert_eq!(
+        s.received(now, Topic::Upgrade, &push(), &mut Yes(300)),
+        Received::Accepted
+    );
     assert_eq!(drain(&mut s, now, true), "step30 start300");
 }
 
@@ -313,28 +374,45 @@ fn a_new_byte_counts_the_attempts_from_zero() {
 #[test]
 fn expired_urls_are_renewed() {
     let mut s = in_state("down");
-    s.download(10, DownloadEvent::Failed(DownloadError::Http(HttpError::Expired(404))));
+    s.download(
+        10,
+        DownloadEvent::Failed(DownloadError::Http(HttpError::Expired(404))),
+    );
     assert_eq!(drain(&mut s, 10, true), "get");
     let fresh = String::from_utf8(push()).unwrap().replace("2?x", "2?y");
     let got = s.received(11, Topic::FirmwareGetReply, fresh.as_bytes(), &mut Never);
     assert_eq!((got, url().as_str()), (Received::Same, "http://h/2?y"));
     assert_eq!(drain(&mut s, 11, true), "start300");
     // No answer, and no answer: given up with the status that was seen.
-    s.download(12, DownloadEvent::Failed(DownloadError::Http(HttpError::Expired(404))));
+    s.download(
+        12,
+        DownloadEvent::Failed(DownloadError::Http(HttpError::Expired(404))),
+    );
     let mut all = String::new();
     for _ in 0..40 {
         let Some(now) = s.next_deadline() else { break };
         all += &drain(&mut s, now, false);
     }
-    assert!(all.starts_with("getget") && all.ends_with("step-2"), "{all}");
-    assert_eq!(s.failure, Some(Cause::Download(DownloadError::Http(HttpError::Expired(404)))));
+    assert!(
+        all.starts_with("getget") && all.ends_with("step-2"),
+        "{all}"
+    );
+    assert_eq!(
+        s.failure,
+        Some(Cause::Download(DownloadError::Http(HttpError::Expired(
+            404
+        ))))
+    );
 }
 
 #[test]
 fn without_a_broker_a_fresh_url_waits() {
     let mut s = in_state("url");
     s.disconnected(10);
-    assert_eq!((drain(&mut s, 1 << 30, true), s.next_deadline()), (String::new(), None));
+    assert_eq!(
+        (drain(&mut s, 1 << 30, true), s.next_deadline()),
+        (String::new(), None)
+    );
     s.connected(1 << 30);
     assert_eq!(drain(&mut s, 1 << 30, true), "subscribe inform get");
 }
@@ -361,7 +439,10 @@ fn a_flapping_file_ends() {
     let mut s = in_state("down");
     let mut now = 10;
     for _ in 0..3 {
-        s.download(now, DownloadEvent::Failed(DownloadError::Http(HttpError::Changed)));
+        s.download(
+            now,
+            DownloadEvent::Failed(DownloadError::Http(HttpError::Changed)),
+        );
         now = s.next_deadline().unwrap();
         assert_eq!(drain(&mut s, now, true), "start0!");
         s.download(now, DownloadEvent::Progress(900));
@@ -374,12 +455,20 @@ fn a_flapping_file_ends() {
 #[test]
 fn an_offer_put_off_by_verification_is_asked_for_if_that_fails() {
     for (name, fail) in [
-        ("veri", (|s| s.verified(10, Err(CheckError::Trailer))) as Input),
-        ("inst", |s| s.installed(10, Err(Cause::Boot(BootError::Flash, 0)))),
+        (
+            "veri",
+            (|s| s.verified(10, Err(CheckError::Trailer))) as Input,
+        ),
+        ("inst", |s| {
+            s.installed(10, Err(Cause::Boot(BootError::Flash, 0)))
+        }),
     ] {
         let mut s = in_state(name);
         let other = push_with("3", '1', "");
-        assert_eq!(s.received(9, Topic::Upgrade, &other, &mut Never), Received::Deferred);
+        assert_eq!(
+            s.received(9, Topic::Upgrade, &other, &mut Never),
+            Received::Deferred
+        );
         fail(&mut s);
         let actions = drain(&mut s, 10, true);
         assert!(actions.ends_with("get"), "{actions}");
@@ -392,14 +481,20 @@ fn cancel_is_too_late_only_after_the_install_was_given_out() {
     s.verified(4, Ok(()));
     assert!(s.cancel(5));
     assert_eq!(drain(&mut s, 5, true), "step-1");
-    for (name, stops) in STATES.iter().zip([false, false, true, true, true, true, false, false]) {
+    for (name, stops) in STATES
+        .iter()
+        .zip([false, false, true, true, true, true, false, false])
+    {
         let mut s = in_state(name);
         assert_eq!(s.cancel(5), stops, "{name}");
         let next = push_with("3", '1', "");
         drain(&mut s, 5, true);
         // The next good offer works.
         if stops {
-            assert_eq!(s.received(6, Topic::Upgrade, &next, &mut Yes(0)), Received::Accepted);
+            assert_eq!(
+                s.received(6, Topic::Upgrade, &next, &mut Yes(0)),
+                Received::Accepted
+            );
             assert_eq!(drain(&mut s, 6, true), "step1 start0!");
         }
     }
@@ -421,16 +516,28 @@ fn a_failed_package_is_refused_each_time_without_a_download() {
 #[test]
 fn an_offer_whose_url_cannot_be_kept_changes_nothing() {
     let mut s = session();
-    assert_eq!(s.received(0, Topic::Upgrade, &push(), &mut Yes(0)), Received::Accepted);
+    assert_eq!(
+        s.received(0, Topic::Upgrade, &push(), &mut Yes(0)),
+        Received::Accepted
+    );
     let error = Cause::Offer(OfferError::BadLength(Field::Url));
     let other = push_with("3", '1', "");
-    assert_eq!(s.received(0, Topic::Upgrade, &other, &mut NoRoom), Received::Refused(error));
-    assert_eq!((url().as_str(), s.state()), ("http://h/2?x", State::Downloading));
+    assert_eq!(
+        s.received(0, Topic::Upgrade, &other, &mut NoRoom),
+        Received::Refused(error)
+    );
+    assert_eq!(
+        (url().as_str(), s.state()),
+        ("http://h/2?x", State::Downloading)
+    );
 }
 
 #[test]
 fn a_message_missed_during_an_update_is_asked_for_after_it() {
-    for (name, asks) in STATES.iter().zip([false, true, true, true, true, true, true, true]) {
+    for (name, asks) in STATES
+        .iter()
+        .zip([false, true, true, true, true, true, true, true])
+    {
         let mut s = in_state(name);
         s.missed();
         assert_eq!(s.ask_later, asks, "{name}");
@@ -443,12 +550,18 @@ fn a_message_missed_during_an_update_is_asked_for_after_it() {
 
 #[test]
 fn modules() {
-    let config = Config { module: Some("m"), ..Config::new("1") };
+    let config = Config {
+        module: Some("m"),
+        ..Config::new("1")
+    };
     let mut s = Session::new(config, StartUp::default(), 7);
     let refused = Received::Refused(Cause::Refused(Refusal::Module));
     assert_eq!(s.received(0, Topic::Upgrade, &push(), &mut Never), refused);
     let ours = push_with("2", '0', r#","module":"m""#);
-    assert_eq!(s.received(0, Topic::Upgrade, &ours, &mut Yes(0)), Received::Accepted);
+    assert_eq!(
+        s.received(0, Topic::Upgrade, &ours, &mut Yes(0)),
+        Received::Accepted
+    );
     let mut buf = [0; 99];
     let n = s.write(Report::Percent(3), 1, &mut buf).unwrap();
     assert!(buf[..n].ends_with(br#""desc":"","module":"m"}}"#));
@@ -457,26 +570,73 @@ fn modules() {
 #[test]
 fn every_cause_has_a_text_and_a_step_of_the_cloud() {
     let mut causes = vec![Cause::Cancelled];
-    causes.extend([OfferError::SizeZero, OfferError::Protocol, OfferError::DigestsDisagree].map(Cause::Offer));
+    causes.extend(
+        [
+            OfferError::SizeZero,
+            OfferError::Protocol,
+            OfferError::DigestsDisagree,
+        ]
+        .map(Cause::Offer),
+    );
     use Refusal as R;
     causes.extend(
-        [R::Module, R::Diff, R::NotNewer, R::TooLarge, R::Unsigned, R::BadSignature, R::NoTls,
-         R::FailedBefore(Step::Burn), R::NotAllowed].map(Cause::Refused),
+        [
+            R::Module,
+            R::Diff,
+            R::NotNewer,
+            R::TooLarge,
+            R::Unsigned,
+            R::BadSignature,
+            R::NoTls,
+            R::FailedBefore(Step::Burn),
+            R::NotAllowed,
+        ]
+        .map(Cause::Refused),
     );
     use DownloadError as D;
     causes.extend(
-        [D::Dns, D::Connect, D::Tls, D::Reset, D::TimedOut, D::NoTls, D::Http(HttpError::Multipart),
-         D::Url(UrlError::Downgrade), D::TooManyRedirects, D::ResumeLost, D::Flash, D::Decode,
-         D::WrongBase, D::TooLarge].map(Cause::Download),
+        [
+            D::Dns,
+            D::Connect,
+            D::Tls,
+            D::Reset,
+            D::TimedOut,
+            D::NoTls,
+            D::Http(HttpError::Multipart),
+            D::Url(UrlError::Downgrade),
+            D::TooManyRedirects,
+            D::ResumeLost,
+            D::Flash,
+            D::Decode,
+            D::WrongBase,
+            D::TooLarge,
+        ]
+        .map(Cause::Download),
     );
     use CheckError as C;
     causes.extend(
-        [C::Digest, C::Signature, C::Unsigned, C::Trailer, C::Descriptor, C::Version, C::Size,
-         C::Floor, C::Flash].map(Cause::Check),
+        [
+            C::Digest,
+            C::Signature,
+            C::Unsigned,
+            C::Trailer,
+            C::Descriptor,
+            C::Version,
+            C::Size,
+            C::Floor,
+            C::Flash,
+        ]
+        .map(Cause::Check),
     );
     causes.extend(
-        [BootError::Reverted, BootError::Refused, BootError::Flash, BootError::Version, BootError::Unable]
-            .map(|e| Cause::Boot(e, u32::MAX)),
+        [
+            BootError::Reverted,
+            BootError::Refused,
+            BootError::Flash,
+            BootError::Version,
+            BootError::Unable,
+        ]
+        .map(|e| Cause::Boot(e, u32::MAX)),
     );
     let s = session();
     for cause in causes {
@@ -484,8 +644,14 @@ fn every_cause_has_a_text_and_a_step_of_the_cloud() {
         let mut buf = [0; 256];
         let n = s.write(Report::Failure(cause), u16::MAX, &mut buf).unwrap();
         let v: serde_json::Value = serde_json::from_slice(&buf[..n]).unwrap();
-        assert_eq!(v["params"]["desc"].as_str(), Some(cause.to_string().as_str()));
-        assert_eq!(v["params"]["step"].as_str(), Some(cause.step().code().to_string().as_str()));
+        assert_eq!(
+            v["params"]["desc"].as_str(),
+            Some(cause.to_string().as_str())
+        );
+        assert_eq!(
+            v["params"]["step"].as_str(),
+            Some(cause.step().code().to_string().as_str())
+        );
     }
 }
 
@@ -501,8 +667,13 @@ fn recovers(s: &mut Session<'_>, mut now: u64) {
     for round in 0..60 {
         while let Some(a) = s.poll(now) {
             match a {
-                Action::Publish { report, token } if report.wants_ack() => s.acknowledged(now, token),
-                Action::Publish { report: Report::FirmwareGet, .. } => {
+                Action::Publish { report, token } if report.wants_ack() => {
+                    s.acknowledged(now, token)
+                }
+                Action::Publish {
+                    report: Report::FirmwareGet,
+                    ..
+                } => {
                     s.received(now, Topic::FirmwareGetReply, &push(), &mut Yes(0));
                 }
                 Action::Confirm => s.confirmed(now),

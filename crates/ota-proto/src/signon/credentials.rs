@@ -69,13 +69,33 @@ impl<'a> Credentials<'a> {
     ) -> Result<Self, CredentialError> {
         let secret = |b: u8| b.is_ascii_graphic();
         let pk_max = topics::PRODUCT_KEY_MAX;
-        check(Field::ProductKey, product_key, pk_max, topics::is_product_key_byte)?;
-        check(Field::DeviceName, device_name, Self::DEVICE_NAME_MAX, topics::is_device_name_byte)?;
+        check(
+            Field::ProductKey,
+            product_key,
+            pk_max,
+            topics::is_product_key_byte,
+        )?;
+        check(
+            Field::DeviceName,
+            device_name,
+            Self::DEVICE_NAME_MAX,
+            topics::is_device_name_byte,
+        )?;
         check(Field::DeviceSecret, device_secret, Self::SECRET_MAX, secret)?;
         if !product_secret.is_empty() {
-            check(Field::ProductSecret, product_secret, Self::SECRET_MAX, secret)?;
+            check(
+                Field::ProductSecret,
+                product_secret,
+                Self::SECRET_MAX,
+                secret,
+            )?;
         }
-        Ok(Self { product_key, device_name, device_secret, product_secret })
+        Ok(Self {
+            product_key,
+            device_name,
+            device_secret,
+            product_secret,
+        })
     }
 
     /// `pk`: 1 to 20 letters and digits.

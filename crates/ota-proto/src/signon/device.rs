@@ -10,7 +10,11 @@ const TIMESTAMP: &str = "2524608000000";
 /// Longest `{pk}.{dn}`.
 const ID_MAX: usize = PRODUCT_KEY_MAX + 1 + Credentials::DEVICE_NAME_MAX;
 /// `ext` and `_ss` as in the cloud's own SDK: `_ss=1` asks for pushes without SUBSCRIBE.
-const TAIL: &str = concat!(",_ss=1,_v=uota-", env!("CARGO_PKG_VERSION"), ",lan=Rust,ext=0|");
+const TAIL: &str = concat!(
+    ",_ss=1,_v=uota-",
+    env!("CARGO_PKG_VERSION"),
+    ",lan=Rust,ext=0|"
+);
 /// Room for the client identifier.
 const CLIENT_ID_MAX: usize = ID_MAX + 80 + TAIL.len();
 const USER_MAX: usize = ID_MAX;
@@ -25,7 +29,10 @@ struct Text<const N: usize> {
 impl<const N: usize> Text<N> {
     /// Puts `parts` together; what would not fit is left out, which callers rule out by their bounds.
     fn of(parts: &[&str]) -> Self {
-        let mut text = Self { bytes: [0; N], len: 0 };
+        let mut text = Self {
+            bytes: [0; N],
+            len: 0,
+        };
         for part in parts {
             if let Some(to) = text.bytes.get_mut(text.len..text.len + part.len()) {
                 to.copy_from_slice(part.as_bytes());
@@ -62,7 +69,16 @@ impl SignOn {
     ) -> Result<Self, Unavailable> {
         let (pk, dn) = (credentials.product_key(), credentials.device_name());
         let content = [
-            "clientId", pk, ".", dn, "deviceName", dn, "productKey", pk, "timestamp", TIMESTAMP,
+            "clientId",
+            pk,
+            ".",
+            dn,
+            "deviceName",
+            dn,
+            "productKey",
+            pk,
+            "timestamp",
+            TIMESTAMP,
         ];
         let mac = hmac_hex::compute(method, credentials.device_secret().as_bytes(), &content)?;
         let mut password = [0; 2 * hmac_hex::MAX];
@@ -73,8 +89,16 @@ impl SignOn {
             SecureMode::Tls => ",securemode=2,signmethod=",
             SecureMode::Tcp => ",securemode=3,signmethod=",
         };
-        let client_id =
-            [pk, ".", dn, "|timestamp=", TIMESTAMP, mode, method.as_str(), TAIL];
+        let client_id = [
+            pk,
+            ".",
+            dn,
+            "|timestamp=",
+            TIMESTAMP,
+            mode,
+            method.as_str(),
+            TAIL,
+        ];
         Ok(Self {
             client_id: Text::of(&client_id),
             username: Text::of(&[dn, "&", pk]),
@@ -118,7 +142,9 @@ impl SignOn {
 /// Leaves the password out.
 impl fmt::Debug for SignOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignOn").field("client_id", &self.client_id()).finish_non_exhaustive()
+        f.debug_struct("SignOn")
+            .field("client_id", &self.client_id())
+            .finish_non_exhaustive()
     }
 }
 

@@ -29,7 +29,9 @@ pub(super) fn compute(
 #[allow(dead_code)]
 fn run<M: Mac + KeyInit>(key: &[u8], parts: &[&str], out: &mut [u8; MAX]) {
     // HMAC takes keys of any length.
-    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return };
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else {
+        return;
+    };
     for part in parts {
         mac.update(part.as_bytes());
     }

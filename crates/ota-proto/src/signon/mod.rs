@@ -46,7 +46,9 @@ impl SignMethod {
     /// Reads its name, in either case.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|m| m.as_str().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|m| m.as_str().eq_ignore_ascii_case(name))
     }
 
     /// Length of the HMAC in bytes.

@@ -60,14 +60,19 @@ impl<'a> ClientId<'a> {
                 return Err(error);
             }
         }
-        let number = |t: &str| !t.is_empty() && t.len() <= 20 && t.bytes().all(|b| b.is_ascii_digit());
+        let number =
+            |t: &str| !t.is_empty() && t.len() <= 20 && t.bytes().all(|b| b.is_ascii_digit());
         if !timestamp.is_none_or(number) {
             return Err(SignOnError::Timestamp);
         }
         Ok(Self {
             id,
-            method: method.and_then(SignMethod::parse).ok_or(SignOnError::SignMethod)?,
-            secure_mode: mode.and_then(|m| m.parse().ok()).ok_or(SignOnError::SecureMode)?,
+            method: method
+                .and_then(SignMethod::parse)
+                .ok_or(SignOnError::SignMethod)?,
+            secure_mode: mode
+                .and_then(|m| m.parse().ok())
+                .ok_or(SignOnError::SecureMode)?,
             timestamp,
         })
     }
@@ -85,8 +90,14 @@ impl<'a> ClientId<'a> {
     ) -> Result<(), SignOnError> {
         let (stamp_key, stamp) = self.timestamp.map_or(("", ""), |t| ("timestamp", t));
         let content = [
-            "clientId", self.id, "deviceName", device_name, "productKey", product_key,
-            stamp_key, stamp,
+            "clientId",
+            self.id,
+            "deviceName",
+            device_name,
+            "productKey",
+            product_key,
+            stamp_key,
+            stamp,
         ];
         let mac = hmac_hex::compute(self.method, device_secret.as_bytes(), &content)
             .map_err(|Unavailable(method)| SignOnError::Unavailable(method))?;
@@ -95,12 +106,18 @@ impl<'a> ClientId<'a> {
         }
         let mut difference = 0;
         for (pair, byte) in password.chunks_exact(2).zip(mac) {
-            let &[high, low] = pair else { return Err(SignOnError::Password) };
+            let &[high, low] = pair else {
+                return Err(SignOnError::Password);
+            };
             let (high, low) = (hex_value(high), hex_value(low));
             difference |= (high | low) & 0xf0;
             difference |= (high << 4 | low & 0x0f) ^ byte;
         }
-        if core::hint::black_box(difference) == 0 { Ok(()) } else { Err(SignOnError::Password) }
+        if core::hint::black_box(difference) == 0 {
+            Ok(())
+        } else {
+            Err(SignOnError::Password)
+        }
     }
 }
 
@@ -126,7 +143,11 @@ pub fn parse_username(username: &str) -> Result<(&str, &str), SignOnError> {
         && !pk.is_empty()
         && pk.len() <= PRODUCT_KEY_MAX
         && pk.bytes().all(is_product_key_byte);
-    if good { Ok((dn, pk)) } else { Err(SignOnError::Username) }
+    if good {
+        Ok((dn, pk))
+    } else {
+        Err(SignOnError::Username)
+    }
 }
 
 impl core::fmt::Display for SignOnError {

@@ -9,18 +9,66 @@ use std::{format, vec};
 
 fn samples() -> Vec<(Vec<u8>, Incoming<'static>)> {
     let publish = |packet_id, dup, retain, payload| {
-        Incoming::Publish(Publish { topic: "a/b", packet_id, payload, dup, retain })
+        Incoming::Publish(Publish {
+            topic: "a/b",
+            packet_id,
+            payload,
+            dup,
+            retain,
+        })
     };
     vec![
-        (vec![0x20, 2, 0, 0], Incoming::ConnAck { session_present: false, code: 0 }),
-        (vec![0x20, 2, 1, 0], Incoming::ConnAck { session_present: true, code: 0 }),
-        (vec![0x20, 2, 0, 5], Incoming::ConnAck { session_present: false, code: 5 }),
-        (b"\x30\x07\x00\x03a/bhi".to_vec(), publish(None, false, false, b"hi")),
-        (b"\x31\x05\x00\x03a/b".to_vec(), publish(None, false, true, b"")),
-        (b"\x3b\x09\x00\x03a/b\x12\x34hi".to_vec(), publish(Some(0x1234), true, true, b"hi")),
-        (vec![0x40, 2, 0xff, 0xff], Incoming::PubAck { packet_id: 0xffff }),
-        (vec![0x90, 3, 0, 1, 0x80], Incoming::SubAck { packet_id: 1, codes: &[0x80] }),
-        (vec![0x90, 5, 0, 1, 0, 1, 2], Incoming::SubAck { packet_id: 1, codes: &[0, 1, 2] }),
+        (
+            vec![0x20, 2, 0, 0],
+            Incoming::ConnAck {
+                session_present: false,
+                code: 0,
+            },
+        ),
+        (
+            vec![0x20, 2, 1, 0],
+            Incoming::ConnAck {
+                session_present: true,
+                code: 0,
+            },
+        ),
+        (
+            vec![0x20, 2, 0, 5],
+            Incoming::ConnAck {
+                session_present: false,
+                code: 5,
+            },
+        ),
+        (
+            b"\x30\x07\x00\x03a/bhi".to_vec(),
+            publish(None, false, false, b"hi"),
+        ),
+        (
+            b"\x31\x05\x00\x03a/b".to_vec(),
+            publish(None, false, true, b""),
+        ),
+        (
+            b"\x3b\x09\x00\x03a/b\x12\x34hi".to_vec(),
+            publish(Some(0x1234), true, true, b"hi"),
+        ),
+        (
+            vec![0x40, 2, 0xff, 0xff],
+            Incoming::PubAck { packet_id: 0xffff },
+        ),
+        (
+            vec![0x90, 3, 0, 1, 0x80],
+            Incoming::SubAck {
+                packet_id: 1,
+                codes: &[0x80],
+            },
+        ),
+        (
+            vec![0x90, 5, 0, 1, 0, 1, 2],
+            Incoming::SubAck {
+                packet_id: 1,
+                codes: &[0, 1, 2],
+            },
+        ),
         (vec![0xd0, 0], Incoming::PingResp),
     ]
 }
@@ -58,7 +106,11 @@ fn every_first_byte() {
         };
         // Known from the first byte on, and not forgotten with more.
         assert_eq!(decode_header(&[first]).err(), expected, "{first:#04x}");
-        assert_eq!(decode_header(&[first, 0x80]).err(), expected, "{first:#04x}");
+        assert_eq!(
+            decode_header(&[first, 0x80]).err(),
+            expected,
+            "{first:#04x}"
+        );
     }
 }
 
@@ -98,15 +150,34 @@ fn encoded(mut value: u32) -> Vec<u8> {
 
 #[test]
 fn remaining_lengths_at_every_border() {
-    for value in [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152, MAX_REMAINING] {
+    for value in [
+        0,
+        1,
+        127,
+        128,
+        16_383,
+        16_384,
+        2_097_151,
+        2_097_152,
+        MAX_REMAINING,
+    ] {
         let bytes = encoded(value);
-        assert_eq!(decode_remaining(&bytes), Ok(Some((value as usize, bytes.len()))));
+        assert_eq!(
+            decode_remaining(&bytes),
+            Ok(Some((value as usize, bytes.len())))
+        );
         for end in 0..bytes.len() {
             assert_eq!(decode_remaining(&bytes[..end]), Ok(None));
         }
     }
-    assert_eq!(decode_remaining(&[0x80, 0x80, 0x80, 0x80]), Err(E::RemainingLength));
-    assert_eq!(decode_remaining(&[0xff, 0xff, 0xff, 0xff, 1]), Err(E::RemainingLength));
+    assert_eq!(
+        decode_remaining(&[0x80, 0x80, 0x80, 0x80]),
+        Err(E::RemainingLength)
+    );
+    assert_eq!(
+        decode_remaining(&[0xff, 0xff, 0xff, 0xff, 1]),
+        Err(E::RemainingLength)
+    );
     // Longer than necessary is allowed.
     assert_eq!(decode_remaining(&[0x82, 0x00]), Ok(Some((2, 2))));
 }
@@ -146,15 +217,24 @@ fn connect_is_that_of_the_standard() {
     let all = b"\x10\x1a\x00\x04MQTT\x04\xc2\x01\x02\x00\x02id\x00\x04user\x00\x04pass";
     assert_eq!(&buf[..len], all);
     for end in 0..len {
-        assert_eq!(encode_connect(&mut buf[..end], &options), Err(SendError::NoRoom));
+        assert_eq!(
+            encode_connect(&mut buf[..end], &options),
+            Err(SendError::NoRoom)
+        );
     }
     options.clean_session = false;
     options.username = None;
     let len = encode_connect(&mut buf, &options).unwrap();
-    assert_eq!(&buf[..len], b"\x10\x0e\x00\x04MQTT\x04\x00\x01\x02\x00\x02id");
+    assert_eq!(
+        &buf[..len],
+        b"\x10\x0e\x00\x04MQTT\x04\x00\x01\x02\x00\x02id"
+    );
     let long = "x".repeat(65_536);
     options.client_id = &long;
-    assert_eq!(encode_connect(&mut vec![0; 70_000], &options), Err(SendError::TooLong));
+    assert_eq!(
+        encode_connect(&mut vec![0; 70_000], &options),
+        Err(SendError::TooLong)
+    );
 }
 
 #[test]
@@ -162,11 +242,20 @@ fn subscribe_is_that_of_the_standard() {
     let mut buf = [0; 32];
     let filters = [("a/b", Qos::AtLeastOnce), ("c/+", Qos::AtMostOnce)];
     let len = encode_subscribe(&mut buf, 10, &filters).unwrap();
-    assert_eq!(&buf[..len], b"\x82\x0e\x00\x0a\x00\x03a/b\x01\x00\x03c/+\x00");
+    assert_eq!(
+        &buf[..len],
+        b"\x82\x0e\x00\x0a\x00\x03a/b\x01\x00\x03c/+\x00"
+    );
     assert_eq!(encode_subscribe(&mut buf, 10, &[]), Err(SendError::Topic));
-    assert_eq!(encode_subscribe(&mut buf, 10, &[("", Qos::AtMostOnce)]), Err(SendError::Topic));
+    assert_eq!(
+        encode_subscribe(&mut buf, 10, &[("", Qos::AtMostOnce)]),
+        Err(SendError::Topic)
+    );
     for end in 0..len {
-        assert_eq!(encode_subscribe(&mut buf[..end], 1, &filters), Err(SendError::NoRoom));
+        assert_eq!(
+            encode_subscribe(&mut buf[..end], 1, &filters),
+            Err(SendError::NoRoom)
+        );
     }
 }
 
@@ -243,8 +332,14 @@ proptest! {
 fn errors_have_texts() {
     let texts: Vec<String> = vec![
         format!("{}", crate::mqtt::Error::Protocol(E::Qos2)),
-        format!("{}", crate::mqtt::Error::Refused(crate::mqtt::Refusal::BadCredentials)),
+        format!(
+            "{}",
+            crate::mqtt::Error::Refused(crate::mqtt::Refusal::BadCredentials)
+        ),
     ];
     assert_eq!(texts[0], "the server broke MQTT 3.1.1: PUBLISH with QoS 2");
-    assert_eq!(texts[1], "sign-on refused: bad user name or password (code 4)");
+    assert_eq!(
+        texts[1],
+        "sign-on refused: bad user name or password (code 4)"
+    );
 }

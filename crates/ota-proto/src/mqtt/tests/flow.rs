@@ -63,13 +63,21 @@ fn with_client(test: impl FnOnce(&mut Client<'_>)) {
 #[test]
 fn refusals_are_named_and_sorted() {
     use RefusalKind::*;
-    let kinds = [Incompatible, Credentials, Temporary, Credentials, Credentials];
+    let kinds = [
+        Incompatible,
+        Credentials,
+        Temporary,
+        Credentials,
+        Credentials,
+    ];
     for (code, kind) in (1..=5u8).zip(kinds) {
         let (mut rx, mut tx) = ([0; RX], [0; TX]);
         let mut c = Client::new(&mut rx, &mut tx, Config::DEFAULT);
         c.connect(&OPTIONS, 0).unwrap();
         flush(&mut c);
-        let Err(Error::Refused(refusal)) = hear(&mut c, 1, &[0x20, 2, 0, code]) else { panic!() };
+        let Err(Error::Refused(refusal)) = hear(&mut c, 1, &[0x20, 2, 0, code]) else {
+            panic!()
+        };
         assert_eq!((refusal.code(), refusal.kind()), (code, kind));
         assert_eq!(refusal.is_permanent(), kind != Temporary);
         assert!(refusal.to_string().contains(&format!("code {code}")));
@@ -78,7 +86,10 @@ fn refusals_are_named_and_sorted() {
         // The same client connects afresh.
         c.connect(&OPTIONS, 2).unwrap();
         flush(&mut c);
-        assert_eq!(hear(&mut c, 3, b"\x20\x02\x01\x00").unwrap(), ["Connected { session_present: true }"]);
+        assert_eq!(
+            hear(&mut c, 3, b"\x20\x02\x01\x00").unwrap(),
+            ["Connected { session_present: true }"]
+        );
     }
 }
 
@@ -102,10 +113,15 @@ fn nothing_but_connack_answers_a_connect() {
 fn subscriptions_and_refused_ones_by_name() {
     with_client(|c| {
         let qos = Qos::AtLeastOnce;
-        let id = c.subscribe(&[("one", qos), ("two", qos), ("three", qos)]).unwrap();
+        let id = c
+            .subscribe(&[("one", qos), ("two", qos), ("three", qos)])
+            .unwrap();
         assert_eq!(c.subscribe(&[("four", qos)]), Err(SendError::InFlight));
         // An answer before the question went out answers nothing.
-        assert_eq!(flush(c), b"\x82\x16\x00\x01\x00\x03one\x01\x00\x03two\x01\x00\x05three\x01");
+        assert_eq!(
+            flush(c),
+            b"\x82\x16\x00\x01\x00\x03one\x01\x00\x03two\x01\x00\x05three\x01"
+        );
         assert_eq!(id, 1);
         let events = hear(c, 0, b"\x90\x05\x00\x01\x80\x01\x80\xd0\x00").unwrap();
         assert_eq!(
@@ -146,13 +162,22 @@ fn qos_1_is_kept_until_acknowledged() {
     with_client(|c| {
         assert_eq!(c.publish("t", b"one", Qos::AtLeastOnce), Ok(Some(1)));
         assert_eq!(c.publish("t", b"two", Qos::AtLeastOnce), Ok(Some(2)));
-        assert_eq!(c.publish("t", b"three", Qos::AtLeastOnce), Err(SendError::InFlight));
+        assert_eq!(
+            c.publish("t", b"three", Qos::AtLeastOnce),
+            Err(SendError::InFlight)
+        );
         assert_eq!(c.publish("t", b"q0", Qos::AtMostOnce), Ok(None));
         let first = b"\x30\x05\x00\x01tq0\x32\x08\x00\x01t\x00\x01one\x32\x08\x00\x01t\x00\x02two";
         assert_eq!(flush(c), first);
-        assert_eq!(hear(c, 10, b"\x40\x02\x00\x01").unwrap(), ["Published { packet_id: 1 }"]);
+        assert_eq!(
+            hear(c, 10, b"\x40\x02\x00\x01").unwrap(),
+            ["Published { packet_id: 1 }"]
+        );
         // Twice the same, or never sent: nothing happens.
-        assert_eq!(hear(c, 10, b"\x40\x02\x00\x01\x40\x02\x00\x63").unwrap(), [""; 0]);
+        assert_eq!(
+            hear(c, 10, b"\x40\x02\x00\x01\x40\x02\x00\x63").unwrap(),
+            [""; 0]
+        );
         assert_eq!(c.in_flight(), 1);
         // After the time set the other goes out again, marked as a duplicate.
         assert_eq!(hear(c, 19_999, b"\xd0\x00").unwrap(), [""; 0]);
@@ -165,7 +190,10 @@ fn qos_1_is_kept_until_acknowledged() {
         assert_eq!(flush(c), b"\x10\x0e\x00\x04MQTT\x04\x00\x00\x3c\x00\x02id");
         hear(c, 30_000, b"\x20\x02\x00\x00").unwrap();
         assert_eq!(flush(c), b"\x3a\x08\x00\x01t\x00\x02two");
-        assert_eq!(hear(c, 30_001, b"\x40\x02\x00\x02").unwrap(), ["Published { packet_id: 2 }"]);
+        assert_eq!(
+            hear(c, 30_001, b"\x40\x02\x00\x02").unwrap(),
+            ["Published { packet_id: 2 }"]
+        );
         assert_eq!(c.in_flight(), 0);
     });
 }
@@ -174,8 +202,14 @@ fn qos_1_is_kept_until_acknowledged() {
 fn a_message_queued_while_offline_is_no_duplicate() {
     let (mut rx, mut tx) = ([0; RX], [0; TX]);
     let mut c = Client::new(&mut rx, &mut tx, Config::DEFAULT);
-    assert_eq!(c.publish("t", b"", Qos::AtMostOnce), Err(SendError::NotConnected));
-    assert_eq!(c.subscribe(&[("t", Qos::AtMostOnce)]), Err(SendError::NotConnected));
+    assert_eq!(
+        c.publish("t", b"", Qos::AtMostOnce),
+        Err(SendError::NotConnected)
+    );
+    assert_eq!(
+        c.subscribe(&[("t", Qos::AtMostOnce)]),
+        Err(SendError::NotConnected)
+    );
     assert_eq!(c.publish("t", b"x", Qos::AtLeastOnce), Ok(Some(1)));
     c.connect(&OPTIONS, 0).unwrap();
     flush(&mut c);
@@ -198,7 +232,10 @@ fn an_acknowledgement_in_the_middle_of_a_repetition_ends_it_cleanly() {
         flush(c);
         hear(c, 20_000, b"\xd0\x00").unwrap();
         c.transmitted(3);
-        assert_eq!(hear(c, 20_000, b"\x40\x02\x00\x01").unwrap(), ["Published { packet_id: 1 }"]);
+        assert_eq!(
+            hear(c, 20_000, b"\x40\x02\x00\x01").unwrap(),
+            ["Published { packet_id: 1 }"]
+        );
         c.publish("t", b"q0", Qos::AtMostOnce).unwrap();
         let rest = b"\x01t\x00\x01one\x30\x05\x00\x01tq0\x3a\x08\x00\x01t\x00\x02two";
         assert_eq!(flush(c), rest);
@@ -213,7 +250,9 @@ fn one_byte_at_a_time_out_is_the_same_stream() {
         c.publish("t", b"one", Qos::AtLeastOnce).unwrap();
         c.publish("t", b"q0", Qos::AtMostOnce).unwrap();
         for step in 0.. {
-            let Some(&byte) = c.transmit().first() else { break };
+            let Some(&byte) = c.transmit().first() else {
+                break;
+            };
             all.push(byte);
             c.transmitted(1);
             // More arrives to be sent while packets are half out.
@@ -233,7 +272,10 @@ fn full_buffers_push_back_and_lose_nothing() {
     with_client(|c| {
         let fill = |c: &mut Client<'_>| while c.publish("t", &[7; 40], Qos::AtMostOnce).is_ok() {};
         fill(c);
-        assert_eq!(c.publish("t", &[7; 40], Qos::AtMostOnce), Err(SendError::NoRoom));
+        assert_eq!(
+            c.publish("t", &[7; 40], Qos::AtMostOnce),
+            Err(SendError::NoRoom)
+        );
         // Acknowledgements use the room kept for them; then messages wait.
         let mut events = 0;
         for _ in 0..100 {
@@ -317,7 +359,14 @@ fn a_short_keep_alive_pings_in_half_its_time() {
     let (mut rx, mut tx) = ([0; RX], [0; TX]);
     let mut c = Client::new(&mut rx, &mut tx, Config::DEFAULT);
     for (keep_alive_s, ping) in [(30, 15_000), (0, 25_000), (1200, 25_000)] {
-        c.connect(&ConnectOptions { keep_alive_s, ..OPTIONS }, 0).unwrap();
+        c.connect(
+            &ConnectOptions {
+                keep_alive_s,
+                ..OPTIONS
+            },
+            0,
+        )
+        .unwrap();
         flush(&mut c);
         hear(&mut c, 0, b"\x20\x02\x00\x00").unwrap();
         assert_eq!(c.next_deadline(), Some(ping));
@@ -359,7 +408,11 @@ fn good_bye_is_said() {
 /// A PUBLISH of `size` bytes in all.
 fn large(size: usize, first: u8) -> Vec<u8> {
     let remaining = size - 3;
-    let mut bytes = vec![first, (remaining & 127) as u8 | 0x80, (remaining >> 7) as u8];
+    let mut bytes = vec![
+        first,
+        (remaining & 127) as u8 | 0x80,
+        (remaining >> 7) as u8,
+    ];
     bytes.extend(b"\x00\x05topic");
     if first & 2 != 0 {
         bytes.extend([0, 7]);
@@ -383,7 +436,11 @@ fn the_largest_message_fits_and_one_byte_more_is_skipped() {
                     format!("Oversized {{ topic: Some(\"topic\"), size: {size}, limit: {RX} }}");
                 assert_eq!(events[0], skipped);
                 assert!(events[1].contains("topic: \"a\"") && events.len() == 2);
-                let ack: &[u8] = if first == 0x32 { b"\x40\x02\x00\x07" } else { b"" };
+                let ack: &[u8] = if first == 0x32 {
+                    b"\x40\x02\x00\x07"
+                } else {
+                    b""
+                };
                 assert_eq!(flush(c), ack);
             }
         });
@@ -398,7 +455,10 @@ fn an_oversized_topic_is_skipped_too() {
         bytes.resize(3 + 328, 0);
         bytes.extend(b"\x30\x05\x00\x01ahi");
         let events = hear(c, 0, &bytes).unwrap();
-        assert_eq!(events[0], format!("Oversized {{ topic: None, size: 331, limit: {RX} }}"));
+        assert_eq!(
+            events[0],
+            format!("Oversized {{ topic: None, size: 331, limit: {RX} }}")
+        );
         assert!(events[1].contains("topic: \"a\""));
     });
 }
@@ -407,7 +467,9 @@ fn an_oversized_topic_is_skipped_too() {
 fn a_payload_of_4096_bytes_fits_the_buffer_of_the_cloud() {
     let (mut rx, mut tx) = ([0; 4352], [0; 768]);
     let mut c = connected(&mut rx, &mut tx);
-    let topic = crate::topics::Topic::FirmwareGetReply.name(&"k".repeat(20), &"d".repeat(64)).unwrap();
+    let topic = crate::topics::Topic::FirmwareGetReply
+        .name(&"k".repeat(20), &"d".repeat(64))
+        .unwrap();
     let mut packet = vec![0; 4352];
     let mut write = |room: &mut [u8]| {
         room[..4096].fill(b'x');
@@ -415,13 +477,22 @@ fn a_payload_of_4096_bytes_fits_the_buffer_of_the_cloud() {
     };
     let len = wire::encode_publish(&mut packet, &topic, Some(1), &mut write).unwrap();
     c.receive(&packet[..len]);
-    let Ok(Some(Event::Message(message))) = c.poll(0) else { panic!() };
-    assert_eq!((message.topic, message.payload.len()), (topic.as_str(), 4096));
+    let Ok(Some(Event::Message(message))) = c.poll(0) else {
+        panic!()
+    };
+    assert_eq!(
+        (message.topic, message.payload.len()),
+        (topic.as_str(), 4096)
+    );
 }
 
 #[test]
 fn the_client_is_small() {
-    assert!(size_of::<Client<'_>>() <= 320, "{}", size_of::<Client<'_>>());
+    assert!(
+        size_of::<Client<'_>>() <= 320,
+        "{}",
+        size_of::<Client<'_>>()
+    );
     let mut small = [0; Client::MIN_RX - 1];
     let mut tx = [0; 64];
     let result = Client::new(&mut small, &mut tx, Config::DEFAULT).connect(&OPTIONS, 0);

@@ -51,7 +51,8 @@ fn run(stream: &[u8], pieces: &[usize], direct: bool) -> (Vec<String>, Vec<u8>) 
             }
             events += 1;
             if seen.len() == 1 {
-                c.subscribe(&[("a", Qos::AtLeastOnce), ("b", Qos::AtMostOnce)]).unwrap();
+                c.subscribe(&[("a", Qos::AtLeastOnce), ("b", Qos::AtMostOnce)])
+                    .unwrap();
                 c.publish("t", b"p", Qos::AtLeastOnce).unwrap();
             }
         }
@@ -63,8 +64,12 @@ fn run(stream: &[u8], pieces: &[usize], direct: bool) -> (Vec<String>, Vec<u8>) 
 }
 
 fn packet() -> impl Strategy<Value = Vec<u8>> {
-    let publish = (0u8..2, "[a-z/]{1,20}", proptest::collection::vec(any::<u8>(), 0..300)).prop_map(
-        |(qos, topic, payload)| {
+    let publish = (
+        0u8..2,
+        "[a-z/]{1,20}",
+        proptest::collection::vec(any::<u8>(), 0..300),
+    )
+        .prop_map(|(qos, topic, payload)| {
             let mut buf = std::vec![0; 400];
             let mut write = |room: &mut [u8]| {
                 room[..payload.len()].copy_from_slice(&payload);
@@ -74,8 +79,7 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
             let len = wire::encode_publish(&mut buf, &topic, id, &mut write).unwrap();
             buf.truncate(len);
             buf
-        },
-    );
+        });
     prop_oneof![
         4 => publish,
         1 => Just(b"\xd0\x00".to_vec()),

@@ -98,12 +98,19 @@ fn what_cannot_be_kept_changes_nothing() {
     let (mut rx, mut tx) = ([0; 600], [0; 64]);
     let mut c = connected(&mut rx, &mut tx);
     hear(&mut c, &message("<first>"));
-    for (behind, len, edited) in
-        [(500, 500, Some(400)), (5, 6, Some(1)), (900, 1, Some(1)), (5, 5, None), (5, 5, Some(6))]
-    {
+    for (behind, len, edited) in [
+        (500, 500, Some(400)),
+        (5, 6, Some(1)),
+        (900, 1, Some(1)),
+        (5, 5, None),
+        (5, 5, Some(6)),
+    ] {
         c.receive(&message(&"m".repeat(500)));
         assert!(matches!(c.poll(0), Ok(Some(Event::Message(_)))));
-        assert!(!c.keep(behind, len, |_| edited), "{behind} {len} {edited:?}");
+        assert!(
+            !c.keep(behind, len, |_| edited),
+            "{behind} {len} {edited:?}"
+        );
         assert_eq!(c.poll(0), Ok(None));
         assert_eq!(kept(&c), "first");
     }
