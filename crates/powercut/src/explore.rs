@@ -279,8 +279,7 @@ fn rows<const S: usize, const U: usize>(
     };
     let stride = U.max(ROW);
     let bytes = flash.dump((sectors.start * S) as u32, sectors.len() * S);
-    let mut row_in_half = 0;
-    for chunk in bytes.chunks(stride) {
+    for (row_in_half, chunk) in (0..).zip(bytes.chunks(stride)) {
         let row = &chunk[..ROW];
         let crc = u32::from_le_bytes([row[28], row[29], row[30], row[31]]);
         let class = if row.iter().all(|b| *b == 0xFF) {
@@ -312,7 +311,6 @@ fn rows<const S: usize, const U: usize>(
         });
         half.seqs
             .push(u32::from_le_bytes([row[4], row[5], row[6], row[7]]));
-        row_in_half += 1;
     }
     half
 }
