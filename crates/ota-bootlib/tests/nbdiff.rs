@@ -6,7 +6,7 @@ use ota_delta::nbdiff::{Options, Workspace, encode};
 
 #[test]
 fn slices_in_order_give_the_image() {
-    let old: Vec<u8> = (0..40_000u32).map(|i| (i * i >> 7) as u8).collect();
+    let old: Vec<u8> = (0..40_000u32).map(|i| ((i * i) >> 7) as u8).collect();
     let mut new = old.clone();
     new.splice(5000..5000, *b"something new");
     new.truncate(35_000);
