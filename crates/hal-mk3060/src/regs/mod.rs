@@ -1,7 +1,7 @@
 //! Register blocks: addresses and bits.
 //!
 //! A [`Reg`] is an address with the type of its bits; a [`Bus`] reads and
-//! writes it. On the board that is [`Mmio`]; tests and the emulator bring
+//! writes it. On the board that is `Mmio`; tests and the emulator bring
 //! their own, so one set of definitions serves driver and model.
 
 pub mod flash;

@@ -37,7 +37,7 @@ pub struct FiredCut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SimError {
-    /// Power is off since a cut: see [`SimFlash::power_on`].
+    /// Power is off since a cut: see [`SimFlash::power_on`](super::SimFlash::power_on).
     PoweredOff,
     /// Offset or length is not aligned.
     NotAligned {
@@ -55,7 +55,7 @@ pub enum SimError {
         offset: u32,
     },
     /// A unit was programmed twice without an erase, and
-    /// [`SimFlash::refuse_reprogram`] is on.
+    /// [`SimFlash::refuse_reprogram`](super::SimFlash::refuse_reprogram) is on.
     Reprogram {
         /// Where.
         offset: u32,
@@ -87,7 +87,7 @@ impl core::fmt::Display for SimError {
 impl core::error::Error for SimError {}
 
 /// What has been done to the flash since it was made or
-/// [`SimFlash::reset_stats`] was called.
+/// [`SimFlash::reset_stats`](super::SimFlash::reset_stats) was called.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
