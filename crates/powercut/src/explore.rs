@@ -13,6 +13,8 @@
 //!   behind it make, how the log ends, the unstable rows behind that snapshot,
 //!   and the room left. Rows in front of it are left out: nothing can make them
 //!   count again. So is the other half, but for whether its row 0 is a record.
+//!   Of unstable rows more than three from the end of the log, only those count
+//!   that can still be a core or a delta in force, and only their order.
 //!
 //! From each state the loader and the application run once. Every operation of
 //! that run is cut: after it, in its middle, at random bits, and with all its
@@ -79,6 +81,9 @@ pub fn explore<const S: usize, const U: usize>(world: &World<S, U>, limit: usize
             );
         }
         if known.len() > limit {
+            if std::env::var_os("POWERCUT_DUMP").is_some() {
+                diagnose(&known);
+            }
             return found;
         }
         for flash in &node.flashes {
@@ -188,7 +193,7 @@ fn contents<const S: usize, const U: usize>(
     Ok(all)
 }
 
-#[derive(PartialEq, Eq, Hash, Clone)]
+#[derive(PartialEq, Eq, Hash, Clone, Debug)]
 enum RowClass {
     Blank,
     Closed,
@@ -279,7 +284,7 @@ fn rows<const S: usize, const U: usize>(
     };
     let stride = U.max(ROW);
     let bytes = flash.dump((sectors.start * S) as u32, sectors.len() * S);
-    for (row_in_half, chunk) in (0..).zip(bytes.chunks(stride)) {
+    for (row_in_half, chunk) in (0i32..).zip(bytes.chunks(stride)) {
         let row = &chunk[..ROW];
         let crc = u32::from_le_bytes([row[28], row[29], row[30], row[31]]);
         let class = if row.iter().all(|b| *b == 0xFF) {
@@ -326,7 +331,7 @@ fn counts(half: &Half) -> (Meaning, bool) {
         room: half.classes.len() - used,
         ..Meaning::default()
     };
-    let mut from = 0;
+    let (mut from, mut newest) = (0, usize::MAX);
     let mut stable = false;
     for core in (0..used).rev() {
         if let RowClass::Record {
@@ -339,7 +344,7 @@ fn counts(half: &Half) -> (Meaning, bool) {
                 .iter()
                 .all(|c| matches!(c, RowClass::Record { kind: 0xA2, .. }))
             {
-                (from, stable) = (start, true);
+                (from, newest, stable) = (start, core, true);
                 break;
             }
         }
@@ -355,16 +360,40 @@ fn counts(half: &Half) -> (Meaning, bool) {
                 // Parts of the stable snapshot come first.
                 meaning.cells.entry(*cell).or_insert_with(|| data.clone());
             }
-            // A part says nothing without its core: all that counts is that it
-            // is a record or not, and blank or not.
+            // A part says nothing without its core, nor a delta whose snapshot
+            // is another: what may count is whether it is blank, and only at
+            // the end of the log. For a core or a delta only the order counts.
             RowClass::Unstable(inner) => {
-                let part = matches!(**inner, RowClass::Record { kind: 0xA2, .. });
-                let class = if part {
-                    RowClass::Unstable(Box::new(RowClass::Torn))
-                } else {
-                    class.clone()
+                let at = (used - from - i).min(4);
+                let live = match **inner {
+                    RowClass::Record { kind: 0xA1, .. } => true,
+                    RowClass::Record {
+                        kind: 0xA3, link, ..
+                    } => link + (from + i) as i32 == newest as i32,
+                    _ => false,
                 };
-                meaning.unstable.push((used - from - i, class));
+                match &**inner {
+                    RowClass::Record {
+                        kind, cell, data, ..
+                    } if live => {
+                        let (kind, cell, data) = (*kind, *cell, data.clone());
+                        let row = (
+                            at,
+                            RowClass::Record {
+                                kind,
+                                cell,
+                                link: 0,
+                                data,
+                            },
+                        );
+                        // Two that say the same count as one.
+                        if !meaning.unstable.contains(&row) || at < 4 {
+                            meaning.unstable.push(row);
+                        }
+                    }
+                    _ if at < 4 => meaning.unstable.push((at, RowClass::Torn)),
+                    _ => {}
+                }
             }
             _ => {}
         }
@@ -378,4 +407,40 @@ fn counts(half: &Half) -> (Meaning, bool) {
         _ => 3,
     };
     (meaning, stable)
+}
+
+/// Prints what the states differ in, for the one who tightens the abstraction.
+fn diagnose(known: &HashSet<Key>) {
+    let count = |f: &dyn Fn(&Key) -> String| known.iter().map(f).collect::<HashSet<_>>().len();
+    println!("slots {}", count(&|k| format!("{:?}", k.slots)));
+    println!("halves {}", count(&|k| format!("{}", k.halves.len())));
+    println!("cells {}", count(&|k| format!("{:?}", k.halves[0].cells)));
+    println!("tail {}", count(&|k| format!("{:?}", k.halves[0].tail)));
+    println!("room {}", count(&|k| format!("{:?}", k.halves[0].room)));
+    println!(
+        "unstable {}",
+        count(&|k| format!("{:?}", k.halves[0].unstable))
+    );
+    println!(
+        "unstable rows {}",
+        count(&|k| format!("{:?}", k.halves[0].unstable.len()))
+    );
+    println!(
+        "unstable at {}",
+        count(&|k| {
+            format!(
+                "{:?}",
+                k.halves[0].unstable.iter().map(|u| u.0).collect::<Vec<_>>()
+            )
+        })
+    );
+    for k in known.iter().take(12) {
+        println!(
+            "{:?} room {} tail {} core {:?}",
+            k.halves[0].unstable,
+            k.halves[0].room,
+            k.halves[0].tail,
+            k.halves[0].cells.get(&0)
+        );
+    }
 }

@@ -289,7 +289,7 @@ pub fn explored(full: bool) -> bool {
     apps.iter().all(|app| {
         let mut world = whole::<256, 32>(layout, Strategy::Swap, *app, 1, 0);
         world.mailbox = false;
-        let e = crate::explore::explore(&world, 2_000_000);
+        let e = crate::explore::explore(&world, 3_000_000);
         println!(
             "exploration, swap of one sector, {app:?}: {} states, {} boots, fixed point: {}, wrong: {:?}",
             e.states, e.boots, e.ended, e.wrong
