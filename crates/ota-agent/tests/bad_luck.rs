@@ -615,14 +615,16 @@ fn an_image_that_does_not_live_is_reverted_and_not_taken_again() {
     assert!(w.runs(&i.old) && w.is_settled(), "{}", w.tail());
     let asked = w.asked();
     let failures = w.net.broker.borrow().failures();
-    assert_eq!(failures.len(), 2, "{failures:?}");
+    // The reason alone, though the package was offered again before it was told.
+    assert_eq!(failures.len(), 1, "{failures:?}");
     assert!(
         failures[0].0 == -1 && failures[0].1.contains("reverted"),
         "{failures:?}"
     );
-    assert_eq!(failures[1], (-1, "package failed before".into()));
     // Nor after another start.
     w.live(30 * MINUTE);
+    let last = w.net.broker.borrow().failures().pop();
+    assert_eq!(last, Some((-1, "package failed before".into())));
     assert_eq!((w.asked(), asked), (1, 1));
     goes_on(&w, &i.next, "reverted");
 }

@@ -278,6 +278,9 @@ impl<'a> Session<'a> {
         let stored = match judge.judge(offer) {
             Ok(stored) => stored,
             Err(Refusal::Later) => return Received::Deferred,
+            // The cloud offers again what was just reverted, before it knows: that
+            // report is the answer, and a second one would hide the reason.
+            Err(Refusal::FailedBefore(_)) if self.boot_failure.is_some() => return Received::Same,
             Err(refusal) => return self.refuse(Cause::Refused(refusal)),
         };
         let short = match offer.to_offer() {

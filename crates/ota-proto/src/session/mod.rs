@@ -263,7 +263,8 @@ pub enum Received {
     Accepted,
     /// A new update begins in place of the one that was being downloaded.
     Replaced,
-    /// The package is being handled already (its URL may have been renewed).
+    /// The package is being handled already (its URL may have been renewed), or
+    /// its failure is about to be reported.
     Same,
     /// The version runs already; it is reported again.
     Running,

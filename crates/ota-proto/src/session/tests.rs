@@ -514,6 +514,28 @@ fn a_failed_package_is_refused_each_time_without_a_download() {
 }
 
 #[test]
+fn a_reverted_package_offered_again_does_not_hide_why_it_was_reverted() {
+    let mut s = start(StartUp {
+        trial: false,
+        failure: Some(Cause::Boot(BootError::Reverted, 3)),
+    });
+    s.connected(0);
+    assert_eq!(drain(&mut s, 0, false), "subscribe inform");
+    let mut no = No(Refusal::FailedBefore(Step::Upgrade));
+    // The push races with the report; nothing but the report goes out.
+    assert_eq!(
+        s.received(1, Topic::Upgrade, &push(), &mut no),
+        Received::Same
+    );
+    s.acknowledged(2, s.token);
+    assert_eq!(drain(&mut s, 2, true), "step-1 failurereported");
+    // Once the cloud knows, an offer of it is answered.
+    let got = s.received(3, Topic::Upgrade, &push(), &mut no);
+    assert_eq!(got, Received::Refused(Cause::Refused(no.0)));
+    assert_eq!(drain(&mut s, 3, true), "step-1");
+}
+
+#[test]
 fn an_offer_whose_url_cannot_be_kept_changes_nothing() {
     let mut s = session();
     assert_eq!(
