@@ -14,6 +14,7 @@ mod tools;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use sh::Cmd;
+use std::path::Path;
 
 /// Project tasks of uota.
 #[derive(Parser)]
@@ -80,22 +81,30 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(args: Args) -> Result<u8> {
+    let here = std::env::current_dir()?;
     std::env::set_current_dir(sh::root())?;
     match args.task {
         Task::Setup { yes } => tools::setup(yes)?,
-        Task::Demo { args } => return program("ota-cli", "dev", Some("demo"), args),
+        Task::Demo { args } => return program("ota-cli", "dev", Some("demo"), args, &here),
         Task::Test { only } => test::run(only)?,
         Task::Board { task } => board::run(task)?,
         Task::Size => images::size()?,
-        Task::Bench { args } => return program("uota-bench", "release", None, args),
+        Task::Bench { args } => return program("uota-bench", "release", None, args, &here),
         Task::Fuzz(what) => fuzz::run(&what)?,
-        Task::Powercut { args } => return program("powercut", "release", None, args),
+        Task::Powercut { args } => return program("powercut", "release", None, args, &here),
     }
     Ok(0)
 }
 
-/// Runs a program of the workspace; its exit code is ours.
-fn program(package: &str, profile: &str, verb: Option<&str>, args: Vec<String>) -> Result<u8> {
+/// Runs a program of the workspace in `here`, where its arguments name files; its
+/// exit code is ours.
+fn program(
+    package: &str,
+    profile: &str,
+    verb: Option<&str>,
+    args: Vec<String>,
+    here: &Path,
+) -> Result<u8> {
     // Built apart, so that the build shows its progress and the run only its own words.
     let wanted = ["--profile", profile, "--package", package];
     Cmd::cargo(["build"]).args(wanted).run()?;
@@ -104,5 +113,7 @@ fn program(package: &str, profile: &str, verb: Option<&str>, args: Vec<String>) 
         .arg("--")
         .args(verb)
         .args(args)
+        .env("CARGO_TARGET_DIR", sh::target_dir())
+        .dir(here)
         .status()
 }

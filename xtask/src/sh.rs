@@ -64,6 +64,12 @@ impl Cmd {
         self
     }
 
+    /// Runs it there, not in the workspace's root.
+    pub fn dir(mut self, dir: &Path) -> Self {
+        self.0.current_dir(dir);
+        self
+    }
+
     /// Takes variables out of the environment.
     pub fn without(mut self, keys: &[&str]) -> Self {
         for key in keys {

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ota_delta::io::{IoError, Spliced};
 use ota_delta::{PackageKind, nbdiff, ptr};
 
+use crate::inspect::Image;
 use crate::{Failure, Outcome, Output, Report, read};
 
 #[derive(Debug, Subcommand)]
@@ -190,8 +191,8 @@ fn make(
 
 /// Coded board images carry AliOS's trailer; others need none.
 fn lacks_trailer(image: &[u8]) -> bool {
-    let padded = image.len() > 28 && image[..28].iter().all(|b| *b == 0xFF);
-    padded && ota_verify::Trailer::parse(image.last_chunk::<28>().map_or(&[], |t| &t[..])).is_err()
+    Image::find(image).board.is_some()
+        && ota_verify::Trailer::parse(image.last_chunk::<28>().map_or(&[], |t| &t[..])).is_err()
 }
 
 struct Memory<'a> {

@@ -1,6 +1,7 @@
 //! `ota demo`: the whole path on one machine, and a look at what is left in flash.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -184,6 +185,10 @@ impl Demo {
     fn update(&self, cloud: &Server, device: &Device, old: &[u8], new: &[u8]) -> Outcome<Job> {
         device.wait_for(|| Ok(cloud.device(PK, DN)?.version() == Some(OLD)))?;
         let version = version_of(new)?;
+        if version == OLD {
+            return Err(Failure::new(format!("the device runs {OLD} already"))
+                .help("pack the image with a higher --image-version"));
+        }
         let mode = match self.mode {
             Kind::Diff => {
                 // The cloud makes the difference, so it must have both.
@@ -240,7 +245,7 @@ impl Demo {
                 states.join(", ")
             )));
         }
-        println!("{} confirmed, cloud: success", stored.version);
+        line(&format!("{} confirmed, cloud: success", stored.version));
         Ok(())
     }
 }
@@ -309,8 +314,13 @@ fn device_error(e: host::Error) -> Failure {
     Failure::new(&e).help(e.help())
 }
 
+/// The demo goes on when nobody reads along: its exit status tells how it went.
 fn say(text: &str) {
-    println!("== {text}");
+    line(&format!("== {text}"));
+}
+
+fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn hex(bytes: &[u8]) -> String {

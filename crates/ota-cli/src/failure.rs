@@ -1,6 +1,7 @@
 //! How a command ends when it does not succeed.
 
 use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What every command returns.
@@ -53,13 +54,15 @@ impl Failure {
     /// Prints `error: what (where)` and `help: what to do`; returns the exit status.
     #[must_use]
     pub fn print(&self) -> ExitCode {
-        match &self.place {
-            Some(place) => eprintln!("error: {} ({place})", self.what),
-            None => eprintln!("error: {}", self.what),
+        let mut text = format!("error: {}", self.what);
+        if let Some(place) = &self.place {
+            text += &format!(" ({place})");
         }
         if let Some(help) = &self.help {
-            eprintln!("help: {help}");
+            text += &format!("\nhelp: {help}");
         }
+        // The exit status says it too.
+        let _ = writeln!(std::io::stderr(), "{text}");
         ExitCode::from(self.status)
     }
 }

@@ -56,6 +56,10 @@ pub enum Access {
 pub fn write(path: &Path, bytes: &[u8], force: bool, access: Access) -> Outcome {
     let failed =
         |e: &dyn std::fmt::Display| Failure::new(format!("cannot write: {e}")).at(path.display());
+    // A device or a pipe is written to; it is not replaced by a file.
+    if fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        return fs::write(path, bytes).map_err(|e| failed(&e));
+    }
     let dir = path
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())

@@ -112,6 +112,9 @@ impl Pack {
         }
         let key = self.sign.as_deref().map(key::read_private).transpose()?;
         let program = read(&self.input)?;
+        if program.is_empty() {
+            return Err(Failure::new("the program is empty").at(self.input.display()));
+        }
         let options = PackOptions {
             kind: match self.magic {
                 Magic::App => ImageKind::App,
@@ -137,6 +140,10 @@ impl Pack {
         if let Some(board) = self.board {
             self.check_board(board, packed.bytes.len())?;
         }
+        let image = Image::find(&packed.bytes);
+        let info = image.verify(key.as_ref().map(build::PrivateKey::public));
+        let info =
+            info.map_err(|e| Failure::new(format!("what was packed does not verify: {e}")))?;
         self.output.write(&packed.bytes)?;
         if packed.descriptor.is_none() {
             eprintln!(
@@ -144,10 +151,6 @@ impl Pack {
                  cannot be read from the image"
             );
         }
-        let image = Image::find(&packed.bytes);
-        let info = image.verify(key.as_ref().map(build::PrivateKey::public));
-        let info =
-            info.map_err(|e| Failure::new(format!("what was packed does not verify: {e}")))?;
         let mut report = Report::new();
         describe(&mut report, &image, Some(&info));
         report.print_beside(self.json, self.output.is_stdout());

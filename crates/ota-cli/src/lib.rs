@@ -16,7 +16,7 @@ mod report;
 
 pub use failure::{Failure, Outcome};
 pub use files::{Output, read, read_text};
-pub use report::Report;
+pub use report::{Report, print_line};
 
 use std::process::ExitCode;
 

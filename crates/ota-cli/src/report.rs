@@ -1,6 +1,30 @@
 //! Facts, as lines for people or as one JSON object.
 
+use std::io::{ErrorKind, Write};
+
 use serde_json::{Map, Value};
+
+use crate::Failure;
+
+/// Prints a line on standard output. A command whose facts nobody can read has
+/// failed, and does nothing more.
+#[macro_export]
+macro_rules! out {
+    ($($arg:tt)*) => { $crate::print_line(format_args!($($arg)*)) };
+}
+
+/// What [`out!`] does. Ends the process with exit status 1 when standard output
+/// does not take the line, in silence when its reader is gone.
+pub fn print_line(line: std::fmt::Arguments<'_>) {
+    if let Err(e) = writeln!(std::io::stdout(), "{line}") {
+        if e.kind() != ErrorKind::BrokenPipe {
+            let _ = Failure::new(format!("cannot write: {e}"))
+                .at("standard output")
+                .print();
+        }
+        std::process::exit(1);
+    }
+}
 
 /// Facts in the order they were added.
 #[derive(Debug, Default)]
@@ -35,7 +59,7 @@ impl Report {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect();
-            println!("{}", Value::Object(object));
+            crate::out!("{}", Value::Object(object));
             return;
         }
         let width = self
@@ -62,7 +86,7 @@ impl Report {
             if stdout_is_data {
                 eprintln!("{line}")
             } else {
-                println!("{line}")
+                crate::out!("{line}")
             }
         }
     }

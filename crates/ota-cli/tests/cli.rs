@@ -548,3 +548,57 @@ fn usage() {
     }
     assert!(Path::new(PRIVATE).exists());
 }
+
+#[test]
+fn an_empty_program_is_no_image() {
+    let desk = Desk::new();
+    desk.put("in.bin", b"");
+    desk.ota("image pack in.bin -o out.bin")
+        .bad(1, "error: the program is empty (in.bin)", "");
+    assert_eq!(desk.names(), ["in.bin"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_output_that_takes_nothing() {
+    let desk = Desk::new();
+    desk.put("in.bin", b"hello firmware");
+    desk.ota("image pack in.bin -o out.bin").good();
+    let run = |stdout: Stdio| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ota"))
+            .args(["image", "info", "out.bin"])
+            .current_dir(desk.0.path())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("ota");
+        let err = String::from_utf8(output.stderr).expect("text");
+        (output.status.code(), err)
+    };
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let (status, err) = run(full.into());
+    assert_eq!(status, Some(1));
+    assert!(err.starts_with("error: cannot write: "), "{err}");
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    drop(reader);
+    assert_eq!(run(writer.into()), (Some(1), String::new()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_is_written_to_and_not_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    let desk = Desk::new();
+    desk.put("in.bin", b"hello firmware");
+    // A name that leads to a device, as /dev/null does.
+    std::os::unix::fs::symlink("/dev/null", desk.path("null")).expect("link");
+    for force in ["", " --force"] {
+        desk.ota(&format!("image pack in.bin -o null{force}"))
+            .good();
+        let kind = std::fs::metadata(desk.path("null")).expect("null");
+        assert!(kind.file_type().is_char_device());
+    }
+}

@@ -67,3 +67,35 @@ fn both_formats_there_and_back() {
         "nothing is overwritten unasked"
     );
 }
+
+#[test]
+fn coded_board_images_without_trailer_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut coded = vec![0; 28];
+    for n in 0..200u8 {
+        coded.extend(hal_mk3060::line_code::encode_line(&[n; 32]));
+    }
+    let mut whole = coded.clone();
+    let trailer = ota_verify::Trailer {
+        kind: ota_verify::ImageKind::App,
+        size: coded.len() as u32,
+        md5: ota_verify::md5(&coded),
+    };
+    whole.extend(trailer.to_bytes());
+    std::fs::write(dir.join("app.ota.bin"), &coded).unwrap();
+    std::fs::write(dir.join("app.ota.md5.bin"), &whole).unwrap();
+    for (new, warned) in [("app.ota.bin", true), ("app.ota.md5.bin", false)] {
+        let out = ota(
+            dir,
+            &["make", "app.ota.md5.bin", new, "-o", "patch", "--force"],
+        );
+        assert!(out.status.success());
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(
+            text.contains("warning: no trailer at the end (app.ota.bin)"),
+            warned,
+            "{text}"
+        );
+    }
+}

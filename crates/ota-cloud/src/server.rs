@@ -7,8 +7,10 @@ use ntex::ServiceFactory;
 use ntex::http::{HttpService, Request};
 use ntex::io::{Filter, Io};
 use ntex_tls::rustls::TlsAcceptor;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -197,9 +199,18 @@ fn run(
     let started = started.clone();
     ntex::rt::System::new("ota-cloud", ntex::rt::DefaultRuntime).block_on(async move {
         match serve(shared, mqtt, http) {
-            Ok(server) => {
-                let _ = started.send(Ok(server.clone()));
-                let _ = server.await;
+            Ok(mut server) => {
+                // Asked for the end before anybody can stop it: a question that comes
+                // behind the stop is never answered.
+                let mut handle = Some(server.clone());
+                let _ = poll_fn(|cx| {
+                    let end = Pin::new(&mut server).poll(cx);
+                    if let Some(handle) = handle.take() {
+                        let _ = started.send(Ok(handle));
+                    }
+                    end
+                })
+                .await;
             }
             Err(e) => {
                 let _ = started.send(Err(e));

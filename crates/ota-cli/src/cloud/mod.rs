@@ -261,8 +261,10 @@ fn product(cloud: &Cloud, command: Product, out: show::Out) -> Outcome {
             }
         }
         Product::Pubkey { pk, output, force } => match output {
-            None => print!("{}", cloud.public_key_pem(&pk)?),
-            Some(path) if path == Path::new("-") => print!("{}", cloud.public_key_pem(&pk)?),
+            None => crate::out!("{}", cloud.public_key_pem(&pk)?.trim_end()),
+            Some(path) if path == Path::new("-") => {
+                crate::out!("{}", cloud.public_key_pem(&pk)?.trim_end())
+            }
             Some(path) => {
                 let text = if path.extension().is_some_and(|e| e == "h") {
                     cloud.public_key_header(&pk)?

@@ -22,19 +22,19 @@ pub fn run(data: &Path, args: &super::Serve, out: Out) -> Result<(), Error> {
     let mut seen = server.last_event()?;
     if out.json {
         let facts = serde_json::json!({"mqtt": server.mqtt_addr(), "http": server.http_addr()});
-        println!("{facts}");
+        crate::out!("{facts}");
     } else {
-        println!("devices sign on at   {}", server.mqtt_addr());
-        println!("files are served at  {}", server.http_addr());
-        println!("data directory       {}", data.display());
+        crate::out!("devices sign on at   {}", server.mqtt_addr());
+        crate::out!("files are served at  {}", server.http_addr());
+        crate::out!("data directory       {}", data.display());
     }
     loop {
         for event in server.events_after(seen)? {
             seen = event.id;
             if out.json {
-                println!("{}", serde_json::to_string(&event).unwrap_or_default());
+                crate::out!("{}", serde_json::to_string(&event).unwrap_or_default());
             } else {
-                println!("{}", line(&event));
+                crate::out!("{}", line(&event));
             }
         }
         std::thread::sleep(Duration::from_millis(100));

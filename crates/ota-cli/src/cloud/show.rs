@@ -14,7 +14,7 @@ impl Out {
     /// Prints `value` as JSON, or lets `human` print it.
     fn print<T: Serialize>(self, value: &T, human: impl FnOnce()) {
         if self.json {
-            println!("{}", serde_json::to_string(value).unwrap_or_default());
+            crate::out!("{}", serde_json::to_string(value).unwrap_or_default());
         } else {
             human();
         }
@@ -29,22 +29,22 @@ impl Out {
 
     pub fn product(self, p: &Product) {
         self.print(p, || {
-            println!("product          {}", p.pk);
-            println!("product secret   {}", p.ps);
+            crate::out!("product          {}", p.pk);
+            crate::out!("product secret   {}", p.ps);
             let on = if p.secure_upgrade { "on" } else { "off" };
-            println!("secure upgrade   {on}");
+            crate::out!("secure upgrade   {on}");
         });
     }
 
     pub fn device(self, d: &Device) {
         self.print(d, || {
-            println!("product key      {}", d.pk);
-            println!("device name      {}", d.dn);
-            println!("device secret    {}", d.ds);
-            println!("product secret   {}", d.ps);
-            println!("state            {}", presence(d));
+            crate::out!("product key      {}", d.pk);
+            crate::out!("device name      {}", d.dn);
+            crate::out!("device secret    {}", d.ds);
+            crate::out!("product secret   {}", d.ps);
+            crate::out!("state            {}", presence(d));
             for v in &d.versions {
-                println!(
+                crate::out!(
                     "version          {} ({}, {})",
                     v.version,
                     v.module,
@@ -56,18 +56,18 @@ impl Out {
 
     pub fn devices(self, devices: &[Device]) {
         self.print(&devices, || {
-            println!("{:<32}  {:<24}  state", "device", "version");
+            crate::out!("{:<32}  {:<24}  state", "device", "version");
             for d in devices {
                 let version = d.version().unwrap_or("never reported");
-                println!("{:<32}  {version:<24}  {}", d.dn, presence(d));
+                crate::out!("{:<32}  {version:<24}  {}", d.dn, presence(d));
             }
         });
     }
 
     pub fn firmware(self, f: &Firmware) {
         self.print(f, || {
-            println!("firmware {}: {} {}", f.id, f.pk, f.version);
-            println!("{}, {} bytes, {}", f.file, f.size, f.method.as_str());
+            crate::out!("firmware {}: {} {}", f.id, f.pk, f.version);
+            crate::out!("{}, {} bytes, {}", f.file, f.size, f.method.as_str());
         });
         if let Some(inside) = f.image_version.as_ref().filter(|v| **v != f.version) {
             self.hint(&format!(
@@ -93,7 +93,7 @@ impl Out {
 
     pub fn job(self, job: &Job) {
         self.print(job, || {
-            println!(
+            crate::out!(
                 "job {}: {} {} ({})",
                 job.id,
                 job.pk,
@@ -101,7 +101,7 @@ impl Out {
                 job.mode.as_str()
             );
             for t in &job.tasks {
-                println!("  {:<32}  {}", t.dn, task(t));
+                crate::out!("  {:<32}  {}", t.dn, task(t));
             }
         });
     }

@@ -13,7 +13,7 @@ pub fn run(cloud: &Cloud, id: i64, timeout: Duration, out: Out) -> Outcome {
     let job = cloud.job(id)?;
     let mut bars = None;
     if !out.json {
-        println!("job {id}: {} {}", job.pk, job.version);
+        crate::out!("job {id}: {} {}", job.pk, job.version);
         if !cloud.is_served() {
             out.hint("no cloud is serving this directory now; start `ota cloud serve`");
         }
@@ -22,18 +22,18 @@ pub fn run(cloud: &Cloud, id: i64, timeout: Duration, out: Out) -> Outcome {
         }
     }
     let job = cloud.wait_job(id, timeout, |e| match &bars {
-        _ if out.json => println!("{}", serde_json::to_string(e).unwrap_or_default()),
+        _ if out.json => crate::out!("{}", serde_json::to_string(e).unwrap_or_default()),
         Some(bars) => bars.show(e),
-        None => println!("{}", super::serve::line(e)),
+        None => crate::out!("{}", super::serve::line(e)),
     })?;
     if let Some(bars) = bars {
         bars.finish();
     }
     if out.json {
-        println!("{}", serde_json::to_string(&job).unwrap_or_default());
+        crate::out!("{}", serde_json::to_string(&job).unwrap_or_default());
     } else {
         for t in &job.tasks {
-            println!("{:<32}  {}", t.dn, task(t));
+            crate::out!("{:<32}  {}", t.dn, task(t));
         }
     }
     if job.succeeded() {

@@ -63,11 +63,11 @@ struct Args {
     #[arg(long, value_name = "N")]
     cut: Option<u64>,
     /// Try again when a download brings nothing for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
-    stall: f32,
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    stall: Duration,
     /// A new version that cannot report within this time restarts (0: never)
-    #[arg(long, value_name = "SECONDS", default_value_t = 600.0)]
-    confirm_within: f32,
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    confirm_within: Duration,
     /// How often a new version is started before it is reverted
     #[arg(long, value_name = "N", default_value_t = 3)]
     tries: u8,
@@ -202,6 +202,9 @@ fn prepare(args: Args) -> Result<Option<Options>, Error> {
             "where to sign on is wanted: --broker HOST:PORT or --region REGION",
         ),
     };
+    if !args.flash.exists() {
+        return Err(Error::NoFlash(args.flash));
+    }
     let mut options = Options::new(args.flash, identity, &host, port);
     if args.tls {
         options.security = Security::Tls;
@@ -237,14 +240,15 @@ fn prepare(args: Args) -> Result<Option<Options>, Error> {
     options.once = args.once;
     let seed = u64::from(getrandom::u32().unwrap_or(1));
     options.cut = args.cut.map(|n| (n, CutVariant::Random { seed }));
-    options.stall = seconds(args.stall);
-    options.confirm_within = seconds(args.confirm_within);
+    options.stall = args.stall;
+    options.confirm_within = args.confirm_within;
     options.tries = args.tries;
     Ok(Some(options))
 }
 
-fn seconds(number: f32) -> Duration {
-    Duration::try_from_secs_f32(number).unwrap_or(Duration::ZERO)
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().map_err(|_| "a number of seconds is wanted")?;
+    Duration::try_from_secs_f32(number).map_err(|e| e.to_string())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -1,6 +1,6 @@
 //! Log lines as AliOS devices print them, and a progress bar.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -41,9 +41,11 @@ impl Console {
         }
     }
 
-    /// One line, above the progress bar.
+    /// One line, above the progress bar. A device works on when nobody reads it.
     pub fn line(&self, text: &str) {
-        self.bar.suspend(|| println!("{text}"));
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stdout(), "{text}");
+        });
     }
 
     fn log(&self, level: char, text: &str) {

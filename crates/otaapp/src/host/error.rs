@@ -24,6 +24,9 @@ pub enum Error {
     /// A flash file is there already.
     #[error("the flash file exists ({})", .0.display())]
     Exists(PathBuf),
+    /// There is no flash file.
+    #[error("there is no flash file ({})", .0.display())]
+    NoFlash(PathBuf),
     /// A file cannot be used.
     #[error("{error} ({})", .path.display())]
     File {
@@ -101,6 +104,7 @@ impl Error {
                 ("check path, permissions and free space", Topic::Flash)
             }
             Self::Exists(_) => ("--init makes a new one; remove it first", Topic::Start),
+            Self::NoFlash(_) => ("make one with --init IMAGE", Topic::Start),
             Self::Image(_) | Self::NoVersion => (
                 "pack it: ota image pack IN.bin --image-version app-1.0.0 -o app.ota.md5.bin",
                 Topic::Start,
