@@ -1,9 +1,9 @@
 //! The way of the bytes: digest, slot writer with read-back, image check.
 
-use ota_agent::{ImageSlot, UpdateSink, VerifyImage};
+use ota_agent::{ImageSlot, PackageId, UpdateSink, VerifyImage};
 use ota_flash::sim::SimFlash;
 use ota_flash::{PartitionEntry, PartitionId, PartitionTable, Permissions};
-use ota_verify::{Coding, HashMethod, Hasher, Policy, Trailer, md5};
+use ota_verify::{Coding, Digest, HashMethod, Hasher, Policy, Trailer, md5};
 use std::cell::RefCell;
 use std::hint::black_box;
 use std::time::Instant;
@@ -40,16 +40,21 @@ pub fn run() {
     let flash = RefCell::new(SimFlash::<SECTOR, UNIT>::new(FLASH as usize));
     let update = TABLE.open(&flash, PartitionId::OtaTemp).expect("table");
     let mut slot = ImageSlot::<_, 256>::new(update, FLASH, &policy, &[], Coding::Plain);
-    let total = image.len() as u32;
+    let package = PackageId {
+        size: image.len() as u32,
+        digest: Digest::Md5(md5(&image)),
+        version: "",
+        diff: None,
+    };
     line("slot writer with read-back (simulated flash)", || {
-        slot.begin(total, 0).expect("slot");
+        slot.begin(&package, 0).expect("slot");
         image
             .chunks(1024)
             .for_each(|c| slot.write(c).expect("slot"));
         slot.finish().expect("slot");
     });
     line("image check in the slot (SHA-256 and MD5)", || {
-        black_box(slot.verify_image(total).expect("image"));
+        black_box(slot.verify_image(&package).expect("image"));
     });
 }
 

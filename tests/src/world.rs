@@ -155,6 +155,25 @@ impl World {
             .expect("a job")
     }
 
+    /// Uploads a firmware and what it is the difference to, and pushes the
+    /// difference to the device, which must have reported its version.
+    #[must_use]
+    pub fn offer_diff(&self, base: &Made, made: &Made) -> Job {
+        let upload = Upload::bytes("app.bin", base.bytes.clone(), &base.version);
+        self.cloud().upload(PK, &upload).expect("uploaded");
+        self.offer_next(made)
+    }
+
+    /// The same, when the cloud has what it is the difference to already.
+    #[must_use]
+    pub fn offer_next(&self, made: &Made) -> Job {
+        let upload = Upload::bytes("app.bin", made.bytes.clone(), &made.version);
+        let firmware = self.cloud().upload(PK, &upload).expect("uploaded");
+        self.cloud()
+            .validate(firmware.id, Mode::Diff, DN)
+            .expect("a job")
+    }
+
     /// Where the device's update stands: state, step, words.
     #[must_use]
     pub fn task(&self, job: &Job) -> (TaskState, Option<i32>, String) {

@@ -83,12 +83,14 @@ fn each_failure_is_explained_in_the_section_it_points_to() {
         CheckError::Descriptor,
         CheckError::Version,
         CheckError::Size,
+        CheckError::Patch,
         CheckError::Floor,
         CheckError::Flash,
     ];
     let boots = [
         BootError::Reverted,
         BootError::Refused,
+        BootError::Patch,
         BootError::Version,
         BootError::Unable,
     ];

@@ -6,7 +6,7 @@ use core::pin::{Pin, pin};
 use embassy_futures::select::{Either, Either3, select, select3};
 use ota_proto::mqtt::Client;
 use ota_proto::session::{Action, BootError, Cause, CheckError, Session, StartUp, State};
-use ota_verify::{Digest, ImageInfo};
+use ota_verify::Digest;
 
 use crate::broker::Line;
 use crate::control::{Control, Notify};
@@ -14,7 +14,7 @@ use crate::download::Job;
 use crate::event::{Event, Observer};
 use crate::judge;
 use crate::seams::{
-    BootRequest, Clock, Connect, PackageId, ResumeStore, Rng, UpdateSink, VerifyImage,
+    BootRequest, Clock, Connect, PackageId, ResumeStore, Rng, UpdateSink, Verified, VerifyImage,
 };
 use crate::settings::{Buffers, Settings};
 
@@ -198,6 +198,7 @@ where
             size: offer.size,
             digest: judge::digest(&offer.digest)?,
             version: &offer.version,
+            diff: offer.diff,
         }))
     }
 
@@ -341,8 +342,10 @@ where
             if computed != package.digest {
                 return Err(CheckError::Digest);
             }
-            let image = check_image(device.sink, package)?;
-            device.observer.event(Event::Verified(&image));
+            match &check(device.sink, package)? {
+                Verified::Image(image) => device.observer.event(Event::Verified(image)),
+                Verified::Patch(patch) => device.observer.event(Event::PatchStored(patch)),
+            }
             Ok(())
         })
         .unwrap_or(Err(CheckError::Digest))
@@ -352,8 +355,8 @@ where
         self.with_package(|package| {
             let device = &mut *self.device.borrow_mut();
             // What flash says now is what is asked for.
-            let image = check_image(device.sink, package).map_err(Cause::Check)?;
-            device.boot.request(package, &image)?;
+            let verified = check(device.sink, package).map_err(Cause::Check)?;
+            device.boot.request(package, &verified)?;
             device.observer.event(Event::Requested);
             Ok(())
         })
@@ -361,14 +364,17 @@ where
     }
 }
 
-/// Verifies what lies in flash, as the image that was offered.
-fn check_image<S: VerifyImage>(
-    sink: &mut S,
-    package: &PackageId<'_>,
-) -> Result<ImageInfo, CheckError> {
-    let image = sink.verify_image(package.size)?;
-    match image.version() {
-        Some(version) if version.as_str() != package.version => Err(CheckError::Version),
-        _ => Ok(image),
+/// Verifies what lies in flash, as the package that was offered.
+fn check<S: VerifyImage>(sink: &mut S, package: &PackageId<'_>) -> Result<Verified, CheckError> {
+    let verified = sink.verify_image(package)?;
+    match &verified {
+        Verified::Image(image)
+            if image
+                .version()
+                .is_some_and(|v| v.as_str() != package.version) =>
+        {
+            Err(CheckError::Version)
+        }
+        _ => Ok(verified),
     }
 }

@@ -201,7 +201,7 @@ where
                 // What was taken in is not all in flash.
                 false => device.boot.stored(package).min(job.offset),
             };
-            let at = device.sink.begin(package.size, stored)?;
+            let at = device.sink.begin(package, stored)?;
             if at == 0 {
                 device.boot.begin(package)?;
             }

@@ -4,7 +4,7 @@ use ota_proto::mqtt;
 use ota_proto::session::{Cause, DownloadError, Received};
 use ota_verify::{ImageInfo, Refusal, SignatureError};
 
-use crate::ConnectFailure;
+use crate::{ConnectFailure, StoredPatch};
 
 /// Something happened.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,8 @@ pub enum Event<'a> {
     },
     /// Package and image are good.
     Verified(&'a ImageInfo),
+    /// Package and patch headers are good; the boot loader makes the image.
+    PatchStored(&'a StoredPatch),
     /// The update failed. It is reported to the cloud.
     Failed(Cause),
     /// The boot loader has its request.

@@ -7,9 +7,9 @@ use ota_bootlib::{
 };
 use ota_proto::messages::Step;
 use ota_proto::session::{BootError, Cause};
-use ota_verify::{Digest, ImageInfo, Version};
+use ota_verify::{Digest, Version};
 
-use crate::seams::{BootRequest, PackageId, ResumeStore, SinkError, Trial};
+use crate::seams::{BootRequest, PackageId, ResumeStore, SinkError, Trial, Verified};
 
 /// Boot state and resume record of a device that starts through `ota-bootlib`.
 ///
@@ -23,7 +23,9 @@ pub struct BootJournal<P, H = ()> {
 }
 
 impl<P: NorFlash, H: Hooks> BootJournal<P, H> {
-    /// Opens the journal. Images are installed with `strategy`.
+    /// Opens the journal. Updates are installed with `strategy`. On a device for
+    /// patches, whole images are installed with [`Strategy::Swap`] instead of
+    /// `PatchSwap`, and with [`Strategy::Overwrite`] instead of `InPlace`.
     ///
     /// # Errors
     /// The flash's fault.
@@ -113,6 +115,7 @@ fn failure(f: Failure) -> Cause {
     let error = match f.code {
         FailCode::NotConfirmed | FailCode::AppRevert => BootError::Reverted,
         FailCode::Flash => BootError::Flash,
+        FailCode::Patch => BootError::Patch,
         FailCode::Strategy | FailCode::Space | FailCode::Request => BootError::Unable,
         _ => BootError::Refused,
     };
@@ -120,12 +123,30 @@ fn failure(f: Failure) -> Cause {
 }
 
 impl<P: NorFlash, H: Hooks> BootRequest for BootJournal<P, H> {
-    fn request(&mut self, package: &PackageId<'_>, image: &ImageInfo) -> Result<(), Cause> {
+    fn request(&mut self, package: &PackageId<'_>, verified: &Verified) -> Result<(), Cause> {
+        let what = match verified {
+            Verified::Image(image) => {
+                let strategy = match self.strategy {
+                    Strategy::PatchSwap => Strategy::Swap,
+                    Strategy::InPlace => Strategy::Overwrite,
+                    other => other,
+                };
+                Request::image(strategy, image.total, image.sha256)
+            }
+            // With a strategy for whole images the journal refuses this.
+            Verified::Patch(patch) => Request {
+                package_len: package.size,
+                package_at: patch.at,
+                slice_len: patch.slice,
+                // Only the image itself knows its digest.
+                ..Request::image(self.strategy, patch.image_len, [0; 32])
+            },
+        };
         let request = Request {
             version: version(package.version),
             offer: short(&package.digest),
             tries: self.tries,
-            ..Request::image(self.strategy, image.total, image.sha256)
+            ..what
         };
         self.journal
             .request(&request, &mut self.hooks)

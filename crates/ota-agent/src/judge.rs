@@ -76,7 +76,7 @@ where
 {
     fn judge(&mut self, offer: &OfferRef<'_>) -> Result<u32, Refusal> {
         let policy = self.settings.policy;
-        if offer.diff.is_some() {
+        if offer.diff.is_some_and(|d| !self.sink.takes_diff(d.slice)) {
             return Err(Refusal::Diff);
         }
         let mut room = [0; messages::VERSION_MAX];
@@ -115,6 +115,7 @@ where
             size: offer.size,
             digest,
             version: text,
+            diff: offer.diff,
         });
         Ok(stored)
     }

@@ -10,6 +10,8 @@ mod event;
 #[cfg(feature = "bootlib")]
 mod journal;
 mod judge;
+#[cfg(feature = "nbdiff")]
+mod patch;
 mod seams;
 mod settings;
 mod slot;
@@ -19,9 +21,11 @@ pub use control::Control;
 pub use event::{Event, Observer};
 #[cfg(feature = "bootlib")]
 pub use journal::BootJournal;
+#[cfg(feature = "nbdiff")]
+pub use patch::PatchSlot;
 pub use seams::{
     BootRequest, Clock, Connect, ConnectFailure, PackageId, ResumeStore, Rng, Security, SinkError,
-    Trial, UpdateSink, VerifyImage,
+    StoredPatch, Trial, UpdateSink, Verified, VerifyImage,
 };
 pub use settings::{Broker, Buffers, Settings};
 pub use slot::ImageSlot;

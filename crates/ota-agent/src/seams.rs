@@ -1,7 +1,7 @@
 //! What the agent asks of a board, an operating system and the boot state.
 
 use embedded_io_async::{Read, Write};
-use ota_proto::messages::Step;
+use ota_proto::messages::{Diff, Step};
 use ota_proto::session::{BootError, Cause, CheckError, DownloadError};
 use ota_verify::{Digest, ImageInfo, Version};
 
@@ -85,6 +85,8 @@ pub struct PackageId<'a> {
     pub digest: Digest,
     /// Version it brings.
     pub version: &'a str,
+    /// Set for a patch: it is applied to the image that runs.
+    pub diff: Option<Diff>,
 }
 
 /// Why a sink does not take bytes.
@@ -120,10 +122,16 @@ pub trait UpdateSink {
     /// Longest package taken, in bytes.
     fn capacity(&self) -> u32;
 
-    /// Gets ready for a package of `size` bytes of which `stored` are there
-    /// already. Gives the offset from which bytes are to be fed, at most
-    /// `stored`. Nothing is erased yet.
-    fn begin(&mut self, size: u32, stored: u32) -> Result<u32, SinkError>;
+    /// Whether patches are taken that were made in slices of so many bytes (0:
+    /// the format's default). Without this, whole images only.
+    fn takes_diff(&self, _slice: u32) -> bool {
+        false
+    }
+
+    /// Gets ready for a package of which `stored` bytes are there already. Gives
+    /// the offset from which bytes are to be fed, at most `stored`. Nothing is
+    /// erased yet.
+    fn begin(&mut self, package: &PackageId<'_>, stored: u32) -> Result<u32, SinkError>;
 
     /// Makes the next sector below `upto` writable; `true` while there is more to
     /// do. Called while no byte is in flight: a flash that erases may stop the
@@ -143,11 +151,31 @@ pub trait UpdateSink {
     fn read_back(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), SinkError>;
 }
 
-/// Judges the image that a complete package has become.
+/// A patch that lies in the update slot, whole, for the boot loader to apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredPatch {
+    /// Where it begins in the slot, on a sector boundary.
+    pub at: u32,
+    /// Bytes of a slice.
+    pub slice: u32,
+    /// Bytes of the image it makes.
+    pub image_len: u32,
+}
+
+/// What a package is found to be.
+#[derive(Debug, Clone, Copy)]
+pub enum Verified {
+    /// An image at the start of the update slot, as good as the policy asks.
+    Image(ImageInfo),
+    /// A patch with headers that agree. Its image does not exist yet: the boot
+    /// loader verifies that before it installs it.
+    Patch(StoredPatch),
+}
+
+/// Judges a complete package.
 pub trait VerifyImage {
-    /// Verifies the image in the update slot and everything the policy asks of it.
-    /// `size`: bytes of the package.
-    fn verify_image(&mut self, size: u32) -> Result<ImageInfo, CheckError>;
+    /// Verifies what lies in the update slot and everything the policy asks of it.
+    fn verify_image(&mut self, package: &PackageId<'_>) -> Result<Verified, CheckError>;
 }
 
 /// An unconfirmed image that runs.
@@ -159,8 +187,8 @@ pub struct Trial {
 
 /// The boot state as the agent sees it. All writes are durable when they return.
 pub trait BootRequest {
-    /// Asks the boot loader to install the verified image at the next start.
-    fn request(&mut self, package: &PackageId<'_>, image: &ImageInfo) -> Result<(), Cause>;
+    /// Asks the boot loader to install what was verified at the next start.
+    fn request(&mut self, package: &PackageId<'_>, verified: &Verified) -> Result<(), Cause>;
 
     /// Whether the running image is on trial.
     fn trial(&mut self) -> Option<Trial>;

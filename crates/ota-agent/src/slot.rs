@@ -3,11 +3,9 @@
 use embedded_storage::nor_flash::NorFlash;
 use ota_flash::{StreamWriter, WriteError, WriteErrorKind};
 use ota_proto::session::CheckError;
-use ota_verify::{
-    Coding, ImageInfo, ImageVerifier, NorReader, Policy, Refusal, RsaPublicKey, VerifyError,
-};
+use ota_verify::{Coding, ImageVerifier, NorReader, Policy, Refusal, RsaPublicKey, VerifyError};
 
-use crate::seams::{SinkError, UpdateSink, VerifyImage};
+use crate::seams::{PackageId, SinkError, UpdateSink, Verified, VerifyImage};
 
 /// Bytes read at a time while verifying.
 const CHUNK: usize = 256;
@@ -47,6 +45,11 @@ impl<'p, P: NorFlash, const N: usize> ImageSlot<'p, P, N> {
             complete: None,
         }
     }
+
+    #[cfg(feature = "nbdiff")]
+    pub(crate) fn flash_mut(&mut self) -> &mut P {
+        self.writer.flash_mut()
+    }
 }
 
 fn sink<E>(error: WriteError<E>) -> SinkError {
@@ -63,7 +66,8 @@ impl<P: NorFlash, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
         self.usable.min(self.policy.max_image_len)
     }
 
-    fn begin(&mut self, size: u32, stored: u32) -> Result<u32, SinkError> {
+    fn begin(&mut self, package: &PackageId<'_>, stored: u32) -> Result<u32, SinkError> {
+        let size = package.size;
         if size > self.capacity() {
             return Err(SinkError::Full);
         }
@@ -103,7 +107,7 @@ impl<P: NorFlash, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
 }
 
 impl<P: NorFlash, const N: usize> VerifyImage for ImageSlot<'_, P, N> {
-    fn verify_image(&mut self, size: u32) -> Result<ImageInfo, CheckError> {
+    fn verify_image(&mut self, package: &PackageId<'_>) -> Result<Verified, CheckError> {
         let verifier = ImageVerifier {
             policy: self.policy,
             keys: self.keys,
@@ -111,7 +115,8 @@ impl<P: NorFlash, const N: usize> VerifyImage for ImageSlot<'_, P, N> {
         };
         let mut source = NorReader(self.writer.flash_mut());
         verifier
-            .verify(&mut source, size, &mut [0; CHUNK])
+            .verify(&mut source, package.size, &mut [0; CHUNK])
+            .map(Verified::Image)
             .map_err(check)
     }
 }

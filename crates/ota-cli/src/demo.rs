@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use ota_bootlib::Strategy;
 use ota_cloud::{Cloud, Config, Event, EventKind, Job, Mode, Server, Upload};
 use ota_flash::sim::CutVariant;
 use ota_verify::build::{self, BuildError, Layout, PackOptions, PrivateKey};
@@ -123,6 +124,9 @@ impl Demo {
         let mut options = Options::new(&flash, identity, &broker.ip().to_string(), broker.port());
         options.once = true;
         options.cut = self.cut.map(|n| (n, CutVariant::Random { seed: n }));
+        if self.mode == Kind::Diff {
+            options.strategy = Strategy::PatchSwap;
+        }
         if self.mode == Kind::Secure {
             options.policy = Policy {
                 package_signature: Requirement::Required,

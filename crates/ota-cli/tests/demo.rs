@@ -33,6 +33,8 @@ fn ok(args: &[&str]) -> String {
 fn version_1_to_version_2_in_each_mode() {
     let full = ok(&[]);
     assert!(full.contains("start app-2.0.0 (on trial)"));
+    let diff = ok(&["--mode", "diff"]);
+    assert!(diff.contains("OTA patch pass"), "{diff}");
     let secure = ok(&["--mode", "secure"]);
     assert!(secure.contains("signature:by key "), "{secure}");
 }

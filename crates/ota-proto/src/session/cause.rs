@@ -112,6 +112,8 @@ pub enum CheckError {
     Version,
     /// The image has another size than it says.
     Size,
+    /// Headers of a patch damaged, or not in agreement with its length.
+    Patch,
     /// The version is below the anti-rollback floor.
     Floor,
     /// Reading or writing flash failed while checking.
@@ -125,6 +127,8 @@ pub enum BootError {
     Reverted,
     /// The image was refused before it was installed.
     Refused,
+    /// The patch does not make an image of the running one.
+    Patch,
     /// Flash failed while it was installed.
     Flash,
     /// The image that was installed informs another version.
@@ -165,7 +169,9 @@ impl Cause {
             Cause::Download(_) => Step::Download,
             Cause::Check(CheckError::Flash) => Step::Burn,
             Cause::Check(_) => Step::Check,
-            Cause::Boot(BootError::Refused | BootError::Version, _) => Step::Check,
+            Cause::Boot(BootError::Refused | BootError::Patch | BootError::Version, _) => {
+                Step::Check
+            }
             Cause::Boot(BootError::Flash, _) => Step::Burn,
             Cause::Boot(_, _) => Step::Upgrade,
             Cause::Cancelled => Step::Upgrade,
@@ -187,7 +193,10 @@ impl Cause {
             Cause::Boot(e, _) => {
                 matches!(
                     e,
-                    BootError::Reverted | BootError::Refused | BootError::Version
+                    BootError::Reverted
+                        | BootError::Refused
+                        | BootError::Patch
+                        | BootError::Version
                 )
             }
             // Judged anew each time; nothing was downloaded.
@@ -244,6 +253,7 @@ impl fmt::Display for CheckError {
             CheckError::Descriptor => "image descriptor wrong",
             CheckError::Version => "image has another version",
             CheckError::Size => "image size wrong",
+            CheckError::Patch => "patch headers wrong",
             CheckError::Floor => "version below rollback floor",
             CheckError::Flash => "flash failed during check",
         })
@@ -255,6 +265,7 @@ impl fmt::Display for BootError {
         f.write_str(match self {
             BootError::Reverted => "reverted: not confirmed",
             BootError::Refused => "boot loader refused image",
+            BootError::Patch => "patch does not fit running image",
             BootError::Flash => "flash failed during install",
             BootError::Version => "installed image has another version",
             BootError::Unable => "boot loader cannot install",

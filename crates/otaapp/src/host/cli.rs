@@ -53,7 +53,7 @@ struct Args {
     /// Download over plain HTTP what is offered as https, when signatures are required
     #[arg(long, requires = "require_signature")]
     allow_plain: bool,
-    /// How images are installed
+    /// How updates are installed
     #[arg(long, value_enum, default_value = "swap")]
     strategy: How,
     /// End after one update, or when the cloud refuses the device for good
@@ -108,6 +108,10 @@ enum How {
     Overwrite,
     /// Two executable slots, start the other one
     Switch,
+    /// Takes patches; the image they make is installed as with swap, and so are whole images
+    PatchSwap,
+    /// Takes patches; the image they make is installed as with overwrite, and so are whole images
+    InPlace,
 }
 
 fn broker(text: &str) -> Result<(String, u16), String> {
@@ -236,6 +240,8 @@ fn prepare(args: Args) -> Result<Option<Options>, Error> {
         How::Swap => Strategy::Swap,
         How::Overwrite => Strategy::Overwrite,
         How::Switch => Strategy::Switch,
+        How::PatchSwap => Strategy::PatchSwap,
+        How::InPlace => Strategy::InPlace,
     };
     options.once = args.once;
     let seed = u64::from(getrandom::u32().unwrap_or(1));

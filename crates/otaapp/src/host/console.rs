@@ -171,6 +171,10 @@ impl Console {
                 ));
                 self.info("OTA image pass.");
             }
+            Event::PatchStored(patch) => self.info(&format!(
+                "OTA patch pass, at:{:#x} makes an image of:{}",
+                patch.at, patch.image_len
+            )),
             Event::Failed(cause) => {
                 let text = format!("upgrade over err:{} {cause}", cause.step().code());
                 self.error(&text, Topic::of_cause(&cause));

@@ -8,10 +8,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ota_agent::{
-    Agent, BootJournal, Broker, Buffers, Clock, Control, Event, ImageSlot, Observer, Outcome,
-    Parts, Rng, Security, Settings,
+    Agent, BootJournal, Broker, Buffers, Clock, Control, Event, Observer, Outcome, Parts,
+    PatchSlot, Rng, Security, Settings,
 };
-use ota_bootlib::{Config, Decision, Fault, ImageCheck, Partitions, Slot, Strategy, start_up};
+use ota_bootlib::{
+    Config, Decision, Fault, ImageCheck, Nbdiff, Partitions, Slot, Strategy, start_up_with_patch,
+};
+use ota_delta::nbdiff::Workspace;
 use ota_flash::sim::CutVariant;
 use ota_flash::{Partition, PartitionId};
 use ota_proto::mqtt;
@@ -59,7 +62,7 @@ pub struct Options {
     pub policy: Policy,
     /// Keys that may sign packages and images.
     pub keys: Vec<RsaPublicKey>,
-    /// How images are installed.
+    /// How updates are installed; patches are taken with `PatchSwap` and `InPlace`.
     pub strategy: Strategy,
     /// End after one update, or a sign-on that is refused for good.
     pub once: bool,
@@ -224,7 +227,15 @@ async fn power_on(
         secure_boot: options.policy.secure_boot,
     };
     let mut buf = vec![0; SECTOR];
-    let decision = start_up(&mut partitions, &mut judge, &mut (), &config, &mut buf);
+    let mut room = Box::new(Workspace::new());
+    let decision = start_up_with_patch(
+        &mut partitions,
+        &mut judge,
+        &mut Nbdiff::new(&mut room),
+        &mut (),
+        &config,
+        &mut buf,
+    );
     if let Some(fault) = flash.borrow_mut().take_fault() {
         watch.note(Note::FlashFault(&fault));
     }
@@ -289,13 +300,17 @@ async fn app(
         net: &net,
         clock: &Time(tokio::time::Instant::now()),
         rng: Random,
-        sink: ImageSlot::<_, 256>::new(
+        sink: PatchSlot::<_, 256>::new(
             update,
             MAX_IMAGE,
             &options.policy,
             &options.keys,
             Coding::Plain,
-        ),
+        )
+        .take_diffs(matches!(
+            options.strategy,
+            Strategy::PatchSwap | Strategy::InPlace
+        )),
         boot,
         observer: Observed {
             net: &net,
