@@ -14,8 +14,9 @@ use crate::seams::{PackageId, SinkError, StoredPatch, UpdateSink, Verified, Veri
 /// Images go where [`ImageSlot`] puts them. A patch is stored as it comes, in
 /// the last whole sectors that hold it: the boot loader rebuilds the image from
 /// the start of the slot on, and needs the sectors in front of the patch for it.
-/// Here only the headers of the patch are checked; whether it belongs to the
-/// image that runs shows when it is applied, before anything is installed.
+/// Here only the headers of the patch are checked, and that patch and image fit the
+/// slot together; whether it belongs to the image that runs shows when it is
+/// applied, before anything is installed.
 ///
 /// `N` is the write buffer in bytes, as for [`ImageSlot`].
 pub struct PatchSlot<'p, P, const N: usize> {
@@ -111,14 +112,25 @@ impl<P: NorFlash, const N: usize> VerifyImage for PatchSlot<'_, P, N> {
             return self.slot.verify_image(package);
         };
         let slice = if diff.slice == 0 { SLICE } else { diff.slice };
-        let mut patch = Stored(self.slot.flash_mut());
-        // Each section begins with the format's magic, so the first one does.
-        let made = scan(&mut patch, package.size, slice, &mut |_| Ok(()));
+        let tail = self.slot.flash_mut();
+        // The boot loader moves a patch up when that makes room.
+        let room = tail.flash.capacity() as u32;
+        let to = room.saturating_sub(package.size) / Self::SECTOR * Self::SECTOR;
+        let mut fits = true;
+        let mut patch = Stored(tail);
+        // Each section begins with the format's magic, so the first one does. A
+        // slice must not lie over its own section, or the boot loader refuses.
+        let made = scan(&mut patch, package.size, slice, &mut |s| {
+            let end = s.new_offset.saturating_add(s.header.new_len);
+            let section = to.max(at).saturating_add(s.section_offset) / Self::SECTOR;
+            fits &= end.div_ceil(Self::SECTOR) <= section;
+            Ok(())
+        });
         let image_len = made.map_err(|e| match e {
             Error::PatchIo => CheckError::Flash,
             _ => CheckError::Patch,
         })?;
-        if image_len > self.slot.capacity() {
+        if image_len > self.slot.capacity() || !fits {
             return Err(CheckError::Size);
         }
         Ok(Verified::Patch(StoredPatch {

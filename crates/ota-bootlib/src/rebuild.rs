@@ -18,8 +18,9 @@
 //! A slice may grow over sections that are used up, never over its own: before
 //! anything is erased, all headers are read, and slice k must end at or below
 //! the start of section k, rounded down to a sector. Each moved sector and each
-//! slice is one record; what is not recorded is done again, from sources that
-//! it did not touch. The active slot is only read.
+//! slice is one record, which for a slice says where the unused rest of the patch
+//! begins; what is not recorded is done again, from sources that it did not
+//! touch. The active slot is only read.
 
 use core::cell::RefCell;
 
@@ -178,29 +179,37 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         self.journal.settle(self.hooks)?;
         loop {
             let s = self.journal.state();
-            let (at, done) = (s.package_at(), s.progress());
-            let (mut k, mut found) = (0u16, None);
+            let (at, len, made) = (s.package_at(), s.package_len(), s.rebuilt());
+            if len == 0 {
+                break;
+            }
+            // What is left of the patch begins with the section to apply.
+            let (mut first, mut used) = (None, len);
             let mut find = |s: Section| {
-                if k == done {
-                    found = Some(s);
+                match first {
+                    None => first = Some(s),
+                    Some(_) => used = used.min(s.at),
                 }
-                k = k.saturating_add(1);
                 true
             };
-            let whole = self.scan(at, &mut find).is_some();
-            let made = match (whole, found) {
-                (true, None) => break,
-                (true, Some(section)) => self.rebuild_slice(section)?,
+            let left = self.scan(at, &mut find);
+            let section = first.map(|s| Section { new_at: made, ..s });
+            let whole = left.and_then(|left| left.checked_add(made));
+            let made = match section {
+                Some(s) if whole == Some(self.journal.state().image_len()) => {
+                    self.rebuild_slice(s)?
+                }
                 _ => false,
             };
             if !made {
-                self.refuse(FailCode::Patch, found.map_or(0, |s| s.at));
+                self.refuse(FailCode::Patch, at);
                 return self.go(Phase::Idle, self.known_good(), true);
             }
-            self.journal
-                .state_mut()
-                .set_progress(done.saturating_add(1));
-            self.journal.write_cell(cell::CORE, self.hooks)?;
+            let s = self.journal.state_mut();
+            s.set_rebuilt(section.map_or(0, |s| s.new_at.saturating_add(s.new_len)));
+            s.set_package_at(at.saturating_add(used));
+            s.set_package_len(len.saturating_sub(used));
+            self.journal.write_cell(cell::PACKAGE, self.hooks)?;
         }
         // From here on there is a whole image in the update slot.
         self.journal.state_mut().clear_cells(cell::PACKAGE, 1);

@@ -317,8 +317,8 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         self.decision = Some(Decision::Recovery { reason });
     }
 
-    /// Verifies the image in a slot, which must be as long and have the digest
-    /// the state says, where it says so. `false`: see [`Loader::refused`].
+    /// Verifies the image in a slot, which must be as long and have the digest and
+    /// the version the state says, where it says so. `false`: see [`Loader::refused`].
     #[inline(never)]
     pub fn judge(&mut self, slot: Part, total: u32) -> bool {
         let slot = match slot {
@@ -333,12 +333,22 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         {
             Ok(image) => {
                 self.image = image;
-                let want = self.journal.state().new_sha256();
-                self.refused = Refused {
-                    code: FailCode::Digest,
-                    offset: 0,
+                if total.is_none() {
+                    return true;
+                }
+                let s = self.journal.state();
+                // A patch is judged by what it makes: only here does its version show.
+                let (want, version) = (s.new_sha256(), s.version());
+                let named = version.is_empty() || image.version.is_empty();
+                let code = if !named && version != image.version {
+                    FailCode::Version
+                } else if want != [0; 32] && want != image.sha256 {
+                    FailCode::Digest
+                } else {
+                    return true;
                 };
-                total.is_none() || want == [0; 32] || want == image.sha256
+                self.refuse(code, 0);
+                false
             }
             Err(refused) => {
                 self.refused = refused;

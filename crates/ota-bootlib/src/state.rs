@@ -161,7 +161,7 @@ pub enum FailCode {
     Signature = 3,
     /// The image is for another module or format.
     Module = 4,
-    /// The version is below the floor.
+    /// The version is below the floor, or not the one that was offered.
     Version = 5,
     /// The image does not fit the slot, or is not as long as requested.
     Size = 6,
@@ -218,7 +218,7 @@ impl FailCode {
             Self::Digest => "digest mismatch",
             Self::Signature => "signature missing or wrong",
             Self::Module => "image for another module",
-            Self::Version => "version below the floor",
+            Self::Version => "version below the floor or not the one offered",
             Self::Size => "image size",
             Self::Strategy => "strategy not in this loader",
             Self::Patch => "patch does not apply",
@@ -350,7 +350,7 @@ impl State {
     field!(package_len, set_package_len, u32, cell::PACKAGE, 0);
     field!(package_at, set_package_at, u32, cell::PACKAGE, 4);
     field!(slice_len, set_slice_len, u32, cell::PACKAGE, 8);
-    field!(old_len, set_old_len, u32, cell::PACKAGE, 12);
+    field!(rebuilt, set_rebuilt, u32, cell::PACKAGE, 12);
     field!(resume_size, set_resume_size, u32, cell::RESUME, 0);
     field!(resume_method, set_resume_method, u8, cell::RESUME, 4);
     field!(

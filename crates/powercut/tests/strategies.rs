@@ -99,6 +99,26 @@ fn patches() {
     }
 }
 
+/// Patch and image share the slot: late slices cover sections that are used up.
+#[test]
+fn slices_over_used_sections() {
+    for (strategy, gap) in [
+        (Strategy::PatchSwap, 0),
+        (Strategy::PatchSwap, 9 * 256 - 1170),
+        (Strategy::InPlace, 0),
+    ] {
+        let layout = Layout {
+            active: 6,
+            update: 9,
+            journal: 16,
+        };
+        let old = image::<256, 32>(6, 6 * 256, 1);
+        let parts = (old, 6 * 256 - 3, 166);
+        let w = World::<256, 32>::with_patch(layout, strategy, 256, gap, parts, App::Confirms);
+        check(&w);
+    }
+}
+
 #[test]
 fn bad_images() {
     for strategy in [Strategy::Swap, Strategy::Overwrite, Strategy::Switch] {
