@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ota_delta::nbdiff::{Error, SliceDecoder, Workspace, encode, scan};
-use ota_delta::{IoError, ReadAt};
+use ota_delta::{ReadAt, ReadError};
 use std::cell::RefCell;
 use uota_fuzz::packages::{crc16, section};
 use uota_fuzz::{Input, damage, noise};
@@ -21,7 +21,7 @@ thread_local! {
 struct Old<'a>(&'a [u8]);
 
 impl ReadAt for Old<'_> {
-    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
+    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), ReadError> {
         let from = offset as usize;
         buf.copy_from_slice(
             self.0
@@ -29,6 +29,10 @@ impl ReadAt for Old<'_> {
                 .expect("inside the old image"),
         );
         Ok(())
+    }
+
+    fn size(&self) -> u32 {
+        self.0.len() as u32
     }
 }
 

@@ -1,10 +1,9 @@
 //! A flash slot as the place where an image goes, or a patch for the boot loader.
 
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
-use ota_delta::io::IoError;
 use ota_delta::nbdiff::{Error, SLICE, scan};
 use ota_proto::session::CheckError;
-use ota_verify::{Coding, NorReader, Policy, ReadAt, RsaPublicKey};
+use ota_verify::{Coding, NorReader, Policy, RsaPublicKey};
 
 use crate::ImageSlot;
 use crate::seams::{PackageId, SinkError, StoredPatch, UpdateSink, Verified, VerifyImage};
@@ -117,7 +116,7 @@ impl<P: NorFlash, const N: usize> VerifyImage for PatchSlot<'_, P, N> {
         let room = tail.flash.capacity() as u32;
         let to = room.saturating_sub(package.size) / Self::SECTOR * Self::SECTOR;
         let mut fits = true;
-        let mut patch = Stored(tail);
+        let mut patch = NorReader(tail);
         // Each section begins with the format's magic, so the first one does. A
         // slice must not lie over its own section, or the boot loader refuses.
         let made = scan(&mut patch, package.size, slice, &mut |s| {
@@ -175,16 +174,5 @@ impl<P: NorFlash> NorFlash for Tail<P> {
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), P::Error> {
         self.flash.write(self.base.saturating_add(offset), bytes)
-    }
-}
-
-/// The stored patch, as its format reads it.
-struct Stored<'f, P>(&'f mut P);
-
-impl<P: NorFlash> ota_delta::ReadAt for Stored<'_, P> {
-    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-        NorReader(&mut *self.0)
-            .read_at(offset, buf)
-            .map_err(|_| IoError)
     }
 }

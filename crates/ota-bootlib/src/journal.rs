@@ -13,7 +13,7 @@
 //!   after a reset is a snapshot of the whole state, [`Journal::settle`].
 
 use embedded_storage::nor_flash::NorFlash;
-use ota_verify::crc32_update;
+use ota_verify::Crc32;
 
 use crate::Hooks;
 use crate::bugs::{self, Bug};
@@ -79,9 +79,11 @@ impl Row {
 
 #[inline(never)]
 fn crc(words: &[u32; ROW / 4]) -> u32 {
-    !words[..7]
-        .iter()
-        .fold(!0, |crc, w| crc32_update(crc, &w.to_le_bytes()))
+    let mut crc = Crc32::new();
+    for word in &words[..7] {
+        crc.update(&word.to_le_bytes());
+    }
+    crc.value()
 }
 
 /// The boot journal on one partition of two halves.

@@ -1,6 +1,5 @@
 //! AliOS nbdiff patches behind the patch seam.
 
-use ota_delta::io::IoError;
 use ota_delta::nbdiff::{Error, SliceDecoder, Workspace, scan};
 use ota_verify::ReadAt;
 
@@ -18,15 +17,6 @@ impl<'w> Nbdiff<'w> {
     }
 }
 
-/// One crate's reader as the other's.
-struct Bytes<'a>(&'a mut dyn ReadAt);
-
-impl ota_delta::ReadAt for Bytes<'_> {
-    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-        self.0.read_at(offset, buf).map_err(|_| IoError)
-    }
-}
-
 impl Patch for Nbdiff<'_> {
     fn scan(
         &mut self,
@@ -35,7 +25,7 @@ impl Patch for Nbdiff<'_> {
         visit: &mut dyn FnMut(Section) -> bool,
     ) -> Option<u32> {
         let len = patch.size();
-        scan(&mut Bytes(patch), len, slice_len, &mut |s| {
+        scan(patch, len, slice_len, &mut |s| {
             let section = Section {
                 at: s.section_offset,
                 new_at: s.new_offset,
@@ -61,11 +51,9 @@ impl Patch for Nbdiff<'_> {
         out: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Option<()> {
         let (patch_len, old_len) = (patch.size(), old.size());
-        let mut patch = Bytes(patch);
-        let mut old = Bytes(old);
         let mut slice = SliceDecoder::begin(
             self.workspace,
-            &mut patch,
+            patch,
             section.at,
             patch_len,
             slice_len,
@@ -77,7 +65,7 @@ impl Patch for Nbdiff<'_> {
         }
         let mut left = section.new_len;
         while left > 0 {
-            let n = slice.read(&mut patch, &mut old, buf).ok()?;
+            let n = slice.read(patch, old, buf).ok()?;
             if n == 0 || !out(buf.get(..n)?) {
                 return None;
             }

@@ -1,26 +1,17 @@
 //! How decoders reach bytes they do not hold.
 
-/// The storage behind a [`ReadAt`] or a sink failed.
+use ota_verify::{ReadAt, ReadError};
+
+/// Storage behind a decoder failed.
 ///
-/// It carries nothing: whoever implements the trait knows more and can keep it.
+/// It carries nothing: whoever reads and writes for the decoder knows more and
+/// can keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IoError;
 
-/// Random access to bytes: an image in flash, a stored patch, a slice in memory.
-pub trait ReadAt {
-    /// Fills `buf` from `offset` on, wholly or not at all.
-    ///
-    /// # Errors
-    /// [`IoError`] when the storage fails or the range lies outside of it.
-    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError>;
-}
-
-impl ReadAt for &[u8] {
-    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-        let start = offset as usize;
-        let end = start.checked_add(buf.len()).ok_or(IoError)?;
-        buf.copy_from_slice(self.get(start..end).ok_or(IoError)?);
-        Ok(())
+impl From<ReadError> for IoError {
+    fn from(_: ReadError) -> Self {
+        IoError
     }
 }
 
@@ -36,7 +27,7 @@ pub struct Spliced<'a> {
 }
 
 impl ReadAt for Spliced<'_> {
-    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
+    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), ReadError> {
         let from_new = self.split.saturating_sub(offset) as usize;
         let (a, b) = buf.split_at_mut(from_new.min(buf.len()));
         if !a.is_empty() {
@@ -46,5 +37,9 @@ impl ReadAt for Spliced<'_> {
             self.old.read_at(offset.max(self.split), b)?;
         }
         Ok(())
+    }
+
+    fn size(&self) -> u32 {
+        self.old.size().max(self.split)
     }
 }

@@ -5,7 +5,6 @@
 #[cfg(any(feature = "encode", test))]
 extern crate std;
 
-pub mod crc;
 pub mod io;
 mod kind;
 mod lzma2;
@@ -15,5 +14,6 @@ pub mod nbdiff;
 pub mod ptr;
 pub mod xz;
 
-pub use io::{IoError, ReadAt};
+pub use io::IoError;
 pub use kind::PackageKind;
+pub use ota_verify::{ReadAt, ReadError};

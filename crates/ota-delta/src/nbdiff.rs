@@ -22,8 +22,8 @@ pub use decode::{SliceDecoder, SliceInfo, Workspace, scan};
 #[cfg(feature = "encode")]
 pub use encode::{EncodeError, Options, encode};
 
-use crate::io::IoError;
 use crate::xz::XzError;
+use ota_verify::ReadError;
 
 /// First bytes of a patch, and of each of its sections.
 pub const MAGIC: [u8; 8] = *b"BSDIFF40";
@@ -72,8 +72,8 @@ pub enum Error {
     OldIo,
 }
 
-impl From<IoError> for Error {
-    fn from(_: IoError) -> Self {
+impl From<ReadError> for Error {
+    fn from(_: ReadError) -> Self {
         Error::PatchIo
     }
 }

@@ -1,8 +1,8 @@
 //! .xz streams: one stream, LZMA2 only, check CRC-32 or none. Format: "The .xz File
 //! Format" 1.1. Headers, block sizes, index and footer are all checked.
 
-use crate::crc::{Crc32, crc32};
 use crate::lzma2::Lzma2;
+use ota_verify::{Crc32, crc32};
 
 /// First bytes of every .xz stream.
 pub const MAGIC: [u8; 6] = [0xFD, b'7', b'z', b'X', b'Z', 0];

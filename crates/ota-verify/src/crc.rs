@@ -1,36 +1,88 @@
-//! CRC-32 and CRC-16/XMODEM, bit by bit.
+//! CRC-32 and CRC-16/XMODEM for every format of the workspace.
 //!
-//! They guard headers of a few dozen bytes, where a table costs more flash than
-//! the loop costs time. Both are `const fn`, so that a descriptor can be made at
-//! compile time.
+//! Small rather than fast, for the boot loader's sake: four bits a step and a
+//! table of 64 bytes for the one, shifts without a table for the other. Both are
+//! `const fn`, so that a descriptor can be made at compile time.
 
-/// CRC-32 as in zlib and Ethernet (reflected polynomial `0xEDB88320`, start and
-/// final value all ones).
+static NIBBLES: [u32; 16] = nibbles();
+
+const fn nibbles() -> [u32; 16] {
+    let mut table = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        let mut crc = i as u32;
+        let mut bit = 0;
+        while bit < 4 {
+            let mask = 0u32.wrapping_sub(crc & 1);
+            crc = (crc >> 1) ^ (0xEDB8_8320 & mask);
+            bit += 1;
+        }
+        table[i] = crc;
+        i += 1;
+    }
+    table
+}
+
+/// A running [`crc32`].
+///
+/// ```
+/// let mut crc = ota_verify::Crc32::new();
+/// crc.update(b"1234");
+/// crc.update(b"56789");
+/// assert_eq!(crc.value(), 0xCBF4_3926);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crc32(u32);
+
+impl Crc32 {
+    /// The CRC of nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(!0)
+    }
+
+    /// Takes in one byte.
+    #[inline]
+    pub const fn byte(&mut self, byte: u8) {
+        let mut crc = self.0 ^ byte as u32;
+        crc = NIBBLES[(crc & 15) as usize] ^ (crc >> 4);
+        self.0 = NIBBLES[(crc & 15) as usize] ^ (crc >> 4);
+    }
+
+    /// Takes in `bytes`.
+    #[inline(never)]
+    pub const fn update(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let [first, tail @ ..] = rest {
+            self.byte(*first);
+            rest = tail;
+        }
+    }
+
+    /// The CRC of all bytes so far.
+    #[must_use]
+    pub const fn value(&self) -> u32 {
+        !self.0
+    }
+}
+
+impl Default for Crc32 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// CRC-32 as in zlib, .xz and Ethernet (reflected polynomial `0xEDB88320`, start
+/// and final value all ones).
 ///
 /// ```
 /// assert_eq!(ota_verify::crc32(b"123456789"), 0xCBF4_3926);
 /// ```
 #[must_use]
 pub const fn crc32(bytes: &[u8]) -> u32 {
-    !crc32_update(!0, bytes)
-}
-
-/// One step of [`crc32`] without start and final inversion: start with `!0`,
-/// pass the result of one call to the next, invert the last.
-#[must_use]
-pub const fn crc32_update(mut crc: u32, bytes: &[u8]) -> u32 {
-    let mut rest = bytes;
-    while let [first, tail @ ..] = rest {
-        crc ^= *first as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            let mask = 0u32.wrapping_sub(crc & 1);
-            crc = (crc >> 1) ^ (0xEDB8_8320 & mask);
-            bit += 1;
-        }
-        rest = tail;
-    }
-    crc
+    let mut crc = Crc32::new();
+    crc.update(bytes);
+    crc.value()
 }
 
 /// CRC-16/XMODEM (polynomial `0x1021`, start 0), which AliOS uses for
@@ -42,16 +94,14 @@ pub const fn crc32_update(mut crc: u32, bytes: &[u8]) -> u32 {
 ///
 /// `crc` is 0 for the first piece and the last result for the next one.
 #[must_use]
+#[inline(never)]
 pub const fn crc16_xmodem(mut crc: u16, bytes: &[u8]) -> u16 {
     let mut rest = bytes;
     while let [first, tail @ ..] = rest {
-        crc ^= (*first as u16) << 8;
-        let mut bit = 0;
-        while bit < 8 {
-            let mask = 0u16.wrapping_sub(crc >> 15);
-            crc = (crc << 1) ^ (0x1021 & mask);
-            bit += 1;
-        }
+        // A byte a step without a table: the polynomial is sparse enough.
+        let mut x = (crc >> 8) ^ *first as u16;
+        x ^= x >> 4;
+        crc = (crc << 8) ^ (x << 12) ^ (x << 5) ^ x;
         rest = tail;
     }
     crc

@@ -22,7 +22,7 @@ mod trailer;
 mod version;
 
 pub use coding::Coding;
-pub use crc::{crc16_xmodem, crc32, crc32_update};
+pub use crc::{Crc32, crc16_xmodem, crc32};
 pub use descriptor::{
     DESCRIPTOR_LEN, DESCRIPTOR_OFFSET, DescriptorError, HOST_HEADER_LEN, ImageDescriptor, Module,
 };

@@ -7,7 +7,7 @@
 //! the view, XOR the byte of the run.
 
 use ota_bootlib::{Patch, Section};
-use ota_verify::{ReadAt, crc32, crc32_update};
+use ota_verify::{Crc32, ReadAt, crc32};
 
 const HEADER: u32 = 20;
 
@@ -58,7 +58,7 @@ impl Patch for TestPatch {
     ) -> Option<()> {
         let [new_len, _, crc, distance] = header(patch, section.at)?;
         let mut at = section.at + HEADER;
-        let (mut made, mut found) = (0, !0);
+        let (mut made, mut found) = (0, Crc32::new());
         while made < new_len {
             let mut run = [0; 3];
             patch.read_at(at, &mut run).ok()?;
@@ -70,7 +70,7 @@ impl Patch for TestPatch {
                 old.read_at((section.new_at + made).checked_sub(distance)?, piece)
                     .ok()?;
                 piece.iter_mut().for_each(|b| *b ^= run[2]);
-                found = crc32_update(found, piece);
+                found.update(piece);
                 if !out(piece) {
                     return None;
                 }
@@ -78,7 +78,7 @@ impl Patch for TestPatch {
                 left -= n;
             }
         }
-        (made == new_len && !found == crc).then_some(())
+        (made == new_len && found.value() == crc).then_some(())
     }
 }
 

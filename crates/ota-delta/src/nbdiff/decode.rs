@@ -1,9 +1,9 @@
 //! Decoding, one slice at a time.
 
 use super::{DICT, Error, HEADER_LEN, SectionHeader, Stream, number};
-use crate::crc::crc16_xmodem;
-use crate::io::ReadAt;
 use crate::xz::{XzCore, XzError};
+use ota_verify::ReadAt;
+use ota_verify::crc16_xmodem;
 
 /// Input window of a stream: at least one LZMA symbol and the container's longest part.
 const WINDOW: usize = 128;

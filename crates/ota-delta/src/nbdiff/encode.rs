@@ -1,9 +1,9 @@
 //! Making patches that the original AliOS boot loader accepts.
 
 use super::{DICT, HEADER_LEN, MAGIC};
-use crate::crc::crc16_xmodem;
 use crate::matching::{Index, approximate};
 use lzma_rust2::{CheckType, LzmaOptions, XzOptions, XzWriter};
+use ota_verify::crc16_xmodem;
 use std::io::Write;
 use std::vec::Vec;
 

@@ -6,7 +6,7 @@ use super::lines::{Lines, line_crc};
 use super::map::{Map, MapCoder};
 use super::model::{Bits, RangeDecoder};
 use super::{BLOCK, Error, SLICE, Target, WIDE};
-use crate::crc::Crc32;
+use ota_verify::Crc32;
 
 /// Input held back: a step begins only with `RESERVE` bytes, or the segment's end, in
 /// sight, and takes fewer.

@@ -1,7 +1,7 @@
 //! The patch header.
 
 use super::Error;
-use crate::crc::crc32;
+use ota_verify::crc32;
 
 /// First bytes of every patch.
 pub const MAGIC: [u8; 4] = [0xD7, b'p', b't', b'r'];
