@@ -19,7 +19,7 @@ mod board {
     use hal_mk3060::regs::Mmio;
     use hal_mk3060::watchdog::Watchdog;
     use hal_mk3060::{PARTITIONS, start};
-    use ota_bootlib::{Config, Decision, Hooks, ImageCheck, Partitions, start_up};
+    use ota_bootlib::{Config, Decision, Hooks, ImageCheck, Partitions};
     use ota_flash::{Partition, PartitionId};
     use ota_verify::{Coding, Policy, Requirement, RsaPublicKey};
 
@@ -44,6 +44,11 @@ mod board {
     const INFO: LoaderInfo = LoaderInfo::new(
         JOURNAL_VERSION,
         capability::SWAP
+            | if cfg!(feature = "nbdiff") {
+                capability::PATCH_SWAP
+            } else {
+                0
+            }
             | if cfg!(feature = "mailbox") {
                 capability::MAILBOX
             } else {
@@ -98,6 +103,32 @@ mod board {
         })
     }
 
+    /// Decides what to start, and installs what is asked for.
+    fn start_up(slots: &mut Slots<'_>, buffer: &mut [u8]) -> Decision {
+        let config = Config::default();
+        #[cfg(feature = "nbdiff")]
+        {
+            use core::ptr::addr_of_mut;
+            use ota_bootlib::Nbdiff;
+            use ota_delta::nbdiff::Workspace;
+
+            // All zeros, so that it takes no flash.
+            static mut WORKSPACE: Workspace = Workspace::new();
+            // SAFETY: this function runs once, and nothing else names it.
+            let mut patch = Nbdiff::new(unsafe { &mut *addr_of_mut!(WORKSPACE) });
+            ota_bootlib::start_up_with_patch(
+                slots,
+                &mut { CHECK },
+                &mut patch,
+                &mut Feed,
+                &config,
+                buffer,
+            )
+        }
+        #[cfg(not(feature = "nbdiff"))]
+        ota_bootlib::start_up(slots, &mut { CHECK }, &mut Feed, &config, buffer)
+    }
+
     extern "C" fn main() -> ! {
         let mut watchdog = Watchdog::new(Mmio);
         watchdog.start(OWN_WATCHDOG_MS);
@@ -111,14 +142,7 @@ mod board {
         if crate::console::key_pressed() {
             crate::console::run(&mut slots, None, &mut buffer);
         }
-        let decision = start_up(
-            &mut slots,
-            &mut { CHECK },
-            &mut Feed,
-            &Config::default(),
-            &mut buffer,
-        );
-        match decision {
+        match start_up(&mut slots, &mut buffer) {
             Decision::Start { trial, .. } => {
                 if let Ok(mut flash) = flash.try_borrow_mut() {
                     flash.restore_protection();

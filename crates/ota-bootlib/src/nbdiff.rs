@@ -5,7 +5,7 @@ use ota_verify::ReadAt;
 
 use crate::patch::{Patch, Section};
 
-/// nbdiff as a [`Patch`], in about 98 KiB of memory lent by the caller.
+/// nbdiff as a [`Patch`], in about 96 KiB of memory lent by the caller.
 pub struct Nbdiff<'w> {
     workspace: &'w mut Workspace,
 }

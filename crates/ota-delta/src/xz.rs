@@ -30,19 +30,18 @@ pub enum XzError {
     Truncated,
 }
 
+/// The part of the stream that comes next. Each is taken at once, when all of it is in
+/// sight.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     StreamHeader,
-    BlockStart,
     BlockHeader,
     Data,
-    BlockPadding,
-    Check,
-    IndexCount,
-    IndexUnpadded,
-    IndexSize,
-    IndexPadding,
-    IndexCrc,
+    /// Padding and check.
+    BlockEnd,
+    /// One number of the index.
+    Index,
+    /// Padding and CRC of the index, footer.
     Footer,
     Done,
 }
@@ -50,370 +49,311 @@ enum Stage {
 /// Longest block header taken: size, flags, both sizes, LZMA2 filter, padding, CRC.
 const HEADER_MAX: usize = 32;
 
-/// One .xz stream, without its dictionary.
-pub(crate) struct XzCore {
-    lzma: Lzma2,
+/// One .xz stream with its dictionary of `DICT` bytes, a power of two. All zeros to
+/// begin with; `restart` before use.
+pub(crate) struct Xz<const DICT: usize> {
+    lzma: Lzma2<DICT>,
     stage: Stage,
-    check_crc: bool,
-    buf: [u8; HEADER_MAX],
-    have: u8,
-    need: u8,
-    /// Bytes of the present block: header, compressed, produced.
-    header_len: u32,
-    packed: u32,
+    check: bool,
+    /// Input taken so far outside of LZMA2 data, and in it.
+    taken: u32,
+    /// Where the present block or the index begins.
+    start: u32,
     produced: u32,
+    /// Of the data; then of the index.
     crc: Crc32,
-    /// Number and digest of blocks decoded, compared with the index.
+    /// Blocks decoded; then numbers left in the index.
     blocks: u32,
-    blocks_crc: Crc32,
-    index_crc: Crc32,
-    index_len: u32,
-    records: u32,
-    varint: u32,
-    shift: u8,
+    numbers: u32,
+    /// Sizes of the blocks, as found and as the index says.
+    found: u32,
+    listed: u32,
 }
 
-impl XzCore {
+/// Folds `value` into a running sum of sizes, in order.
+fn fold(sum: u32, value: u32) -> u32 {
+    (sum ^ value).wrapping_mul(0x0100_0193)
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |b| u32::from_le_bytes(*b))
+}
+
+fn crc_holds(bytes: &[u8], crc: &[u8]) -> Result<(), XzError> {
+    if crc32(bytes) == word(crc) {
+        Ok(())
+    } else {
+        Err(XzError::HeaderCrc)
+    }
+}
+
+impl<const DICT: usize> Xz<DICT> {
     pub(crate) const fn new() -> Self {
-        XzCore {
+        Xz {
             lzma: Lzma2::new(),
             stage: Stage::StreamHeader,
-            check_crc: false,
-            buf: [0; HEADER_MAX],
-            have: 0,
-            need: 12,
-            header_len: 0,
-            packed: 0,
+            check: false,
+            taken: 0,
+            start: 0,
             produced: 0,
             crc: Crc32::new(),
             blocks: 0,
-            blocks_crc: Crc32::new(),
-            index_crc: Crc32::new(),
-            index_len: 0,
-            records: 0,
-            varint: 0,
-            shift: 0,
+            numbers: 0,
+            found: 0,
+            listed: 0,
         }
     }
 
     pub(crate) fn restart(&mut self) {
+        self.lzma.clear();
         self.stage = Stage::StreamHeader;
-        self.have = 0;
-        self.need = 12;
+        self.taken = 0;
         self.blocks = 0;
-        self.blocks_crc = Crc32::new();
+        self.found = 0;
+        self.listed = 0;
     }
 
     pub(crate) fn done(&self) -> bool {
         self.stage == Stage::Done
     }
 
-    /// Consumes from `input`, fills `out`; returns (consumed, produced). Up to 21 bytes
-    /// of input may stay unconsumed until more is shown behind them.
-    pub(crate) fn decode(
-        &mut self,
-        dict: &mut [u8],
-        input: &[u8],
-        out: &mut [u8],
-    ) -> Result<(usize, usize), XzError> {
-        let (mut i, mut o) = (0usize, 0usize);
+    /// How much of what was added is still there.
+    pub(crate) fn in_sight(&self) -> usize {
+        self.lzma.seen().len()
+    }
+
+    /// No part of a stream is longer, nor a symbol.
+    pub(crate) const ENOUGH: usize = HEADER_MAX;
+
+    /// Room for more input; [`added`](Self::added) says how much came.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        self.lzma.space()
+    }
+
+    pub(crate) fn added(&mut self, n: u32) {
+        self.lzma.added(n);
+    }
+
+    /// Fills `out` as far as the input in sight goes; returns how far. What is not
+    /// taken needs more input behind it, or more room in `out`.
+    pub(crate) fn decode(&mut self, out: &mut [u8]) -> Result<usize, XzError> {
+        let mut made = 0;
         loop {
-            if self.stage == Stage::Done {
-                break;
-            }
             if self.stage == Stage::Data {
-                let rest = input.get(i..).unwrap_or(&[]);
-                let room = out.get_mut(o..).unwrap_or(&mut []);
-                let (used, made) = self.lzma.decode(dict, rest, room)?;
-                self.packed = self.packed.wrapping_add(used as u32);
-                self.produced = self.produced.wrapping_add(made as u32);
-                if self.check_crc {
-                    self.crc.update(room.get(..made).unwrap_or(&[]));
+                let room = out.get_mut(made..).unwrap_or(&mut []);
+                let before = self.lzma.seen().len() as u32;
+                let n = self.lzma.decode(room)?;
+                self.taken = self
+                    .taken
+                    .wrapping_add(before - self.lzma.seen().len() as u32);
+                self.produced = self.produced.wrapping_add(n as u32);
+                if self.check {
+                    self.crc.update(room.get(..n).unwrap_or(&[]));
                 }
-                i += used;
-                o += made;
-                if !self.lzma.ended() {
+                made += n;
+                if self.lzma.ended() {
+                    self.stage = Stage::BlockEnd;
+                } else if n == 0 {
                     break;
                 }
-                self.end_block()?;
-                continue;
+            } else {
+                let stage = self.stage;
+                let n = self.part()? as u32;
+                if n == 0 && stage == self.stage {
+                    break;
+                }
+                self.lzma.drop_seen(n);
+                self.taken = self.taken.wrapping_add(n);
             }
-            let Some(&b) = input.get(i) else { break };
-            i += 1;
-            self.byte(b, dict.len() as u32)?;
         }
-        Ok((i, o))
+        Ok(made)
     }
 
-    fn expect(&mut self, stage: Stage, need: u8) {
-        self.stage = stage;
-        self.need = need;
-        self.have = 0;
-    }
-
-    /// One byte outside of LZMA2 data.
-    fn byte(&mut self, b: u8, dict_len: u32) -> Result<(), XzError> {
+    /// Looks at the part that comes next and goes on to the one after it; how long it
+    /// is. When not all of it is in sight, nothing changes.
+    fn part(&mut self) -> Result<usize, XzError> {
+        let seen = self.lzma.seen();
+        let pad = (self.taken.wrapping_neg() & 3) as usize;
         match self.stage {
-            Stage::BlockPadding | Stage::IndexPadding => {
-                if b != 0 {
-                    return Err(XzError::Format);
+            Stage::StreamHeader => {
+                let Some(head) = seen.first_chunk::<12>() else {
+                    return Ok(0);
+                };
+                if head[..6] != MAGIC {
+                    return Err(XzError::Magic);
                 }
-                if self.stage == Stage::BlockPadding {
-                    self.have += 1;
-                    if self.have == self.need {
-                        self.check_or_next();
-                    }
-                } else {
-                    self.index_byte(b);
-                    self.index_end();
-                }
-                return Ok(());
-            }
-            Stage::BlockStart if b == 0 => {
-                self.index_crc = Crc32::new();
-                self.index_len = 0;
-                self.index_byte(b);
-                self.varint = 0;
-                self.shift = 0;
-                self.stage = Stage::IndexCount;
-                return Ok(());
-            }
-            Stage::BlockStart => {
-                let len = (u32::from(b) + 1) * 4;
-                if len as usize > HEADER_MAX {
+                crc_holds(&head[6..8], &head[8..])?;
+                if head[6] != 0 || head[7] > 1 {
                     return Err(XzError::Options);
                 }
-                self.expect(Stage::BlockHeader, len as u8);
-                self.header_len = len;
+                self.check = head[7] != 0;
+                self.stage = Stage::BlockHeader;
+                Ok(12)
             }
-            Stage::IndexCount | Stage::IndexUnpadded | Stage::IndexSize => {
-                self.index_byte(b);
-                return self.index_varint(b);
+            Stage::BlockHeader => {
+                let Some(&size) = seen.first() else {
+                    return Ok(0);
+                };
+                self.start = self.taken;
+                self.crc = Crc32::new();
+                if size == 0 {
+                    self.crc.byte(0);
+                    self.numbers = self.blocks.wrapping_mul(2).wrapping_add(1);
+                    self.stage = Stage::Index;
+                    return Ok(1);
+                }
+                let len = usize::from(size) * 4 + 4;
+                if len > HEADER_MAX {
+                    return Err(XzError::Options);
+                }
+                let Some(head) = seen.get(..len) else {
+                    return Ok(0);
+                };
+                block_header(head, DICT as u32)?;
+                self.lzma.restart();
+                self.produced = 0;
+                self.stage = Stage::Data;
+                Ok(len)
             }
-            _ => {}
-        }
-        if let Some(slot) = self.buf.get_mut(self.have as usize) {
-            *slot = b;
-        }
-        self.have += 1;
-        if self.have < self.need {
-            return Ok(());
-        }
-        match self.stage {
-            Stage::StreamHeader => self.stream_header(),
-            Stage::BlockHeader => self.block_header(dict_len),
-            Stage::Check => {
-                if self.word(0) != self.crc.value() {
+            Stage::BlockEnd => {
+                let check = if self.check { 4 } else { 0 };
+                let Some((padding, crc)) = seen
+                    .get(..pad + check)
+                    .and_then(|s| s.split_at_checked(pad))
+                else {
+                    return Ok(0);
+                };
+                zeros(padding)?;
+                if self.check && word(crc) != self.crc.value() {
                     return Err(XzError::Check);
                 }
-                self.expect(Stage::BlockStart, 0);
-                Ok(())
+                let unpadded = self
+                    .taken
+                    .wrapping_sub(self.start)
+                    .wrapping_add(check as u32);
+                self.found = fold(fold(self.found, unpadded), self.produced);
+                self.blocks = self.blocks.wrapping_add(1);
+                self.stage = Stage::BlockHeader;
+                Ok(pad + check)
             }
-            Stage::IndexCrc => {
-                if self.word(0) != self.index_crc.value() {
+            Stage::Index => {
+                let (mut value, mut len) = (0u32, 0);
+                loop {
+                    let Some(&b) = seen.get(len) else {
+                        return Ok(0);
+                    };
+                    // 32 bits are enough for anything this decoder has decoded itself.
+                    if len == 4 && b > 15 || len != 0 && b == 0 {
+                        return Err(XzError::Format);
+                    }
+                    value |= u32::from(b & 0x7F) << (7 * len);
+                    len += 1;
+                    if b & 0x80 == 0 {
+                        break;
+                    }
+                }
+                self.crc.update(seen.get(..len).unwrap_or(&[]));
+                if self.numbers == self.blocks.wrapping_mul(2).wrapping_add(1) {
+                    if value != self.blocks {
+                        return Err(XzError::Format);
+                    }
+                } else {
+                    self.listed = fold(self.listed, value);
+                }
+                self.numbers -= 1;
+                if self.numbers == 0 {
+                    if self.listed != self.found {
+                        return Err(XzError::Format);
+                    }
+                    self.stage = Stage::Footer;
+                }
+                Ok(len)
+            }
+            Stage::Footer => {
+                let Some((padding, rest)) = seen.split_at_checked(pad) else {
+                    return Ok(0);
+                };
+                let Some(rest) = rest.first_chunk::<16>() else {
+                    return Ok(0);
+                };
+                zeros(padding)?;
+                self.crc.update(padding);
+                let (crc, footer) = rest.split_at(4);
+                if word(crc) != self.crc.value() {
                     return Err(XzError::HeaderCrc);
                 }
-                self.expect(Stage::Footer, 12);
-                Ok(())
-            }
-            _ => self.footer(),
-        }
-    }
-
-    fn word(&self, at: usize) -> u32 {
-        let mut v = [0; 4];
-        if let Some(s) = self.buf.get(at..at + 4) {
-            v.copy_from_slice(s);
-        }
-        u32::from_le_bytes(v)
-    }
-
-    fn stream_header(&mut self) -> Result<(), XzError> {
-        if self.buf[..6] != MAGIC {
-            return Err(XzError::Magic);
-        }
-        if self.word(8) != crc32(&self.buf[6..8]) {
-            return Err(XzError::HeaderCrc);
-        }
-        if self.buf[6] != 0 || self.buf[7] > 1 {
-            return Err(XzError::Options);
-        }
-        self.check_crc = self.buf[7] == 1;
-        self.expect(Stage::BlockStart, 0);
-        Ok(())
-    }
-
-    fn block_header(&mut self, dict_len: u32) -> Result<(), XzError> {
-        let body = self.need as usize - 4;
-        if self.word(body) != crc32(self.buf.get(..body).unwrap_or(&[])) {
-            return Err(XzError::HeaderCrc);
-        }
-        // One filter; the sizes, which `xz -T` writes, are checked through the index.
-        let flags = self.buf[1];
-        if flags & 0x3F != 0 {
-            return Err(XzError::Options);
-        }
-        let mut at = 2;
-        for bit in [0x40, 0x80] {
-            if flags & bit != 0 {
-                while self.buf.get(at).is_some_and(|b| b & 0x80 != 0) {
-                    at += 1;
+                if footer[10..] != *b"YZ" {
+                    return Err(XzError::Format);
                 }
-                at += 1;
+                crc_holds(&footer[4..10], footer)?;
+                let index = self.taken.wrapping_sub(self.start) + pad as u32;
+                if word(&footer[4..]) != index / 4
+                    || footer[8] != 0
+                    || footer[9] != u8::from(self.check)
+                {
+                    return Err(XzError::Format);
+                }
+                self.stage = Stage::Done;
+                Ok(pad + 16)
             }
+            _ => Ok(0),
         }
-        let Some(filter) = self
-            .buf
-            .get(at..body.max(at))
-            .and_then(|f| f.first_chunk::<3>())
-        else {
-            return Err(XzError::Format);
-        };
-        let [id, size, prop] = *filter;
-        if id != 0x21 || size != 1 || prop > 40 {
-            return Err(XzError::Options);
-        }
-        if self
-            .buf
-            .get(at + 3..body)
-            .is_none_or(|pad| pad.iter().any(|b| *b != 0))
-        {
-            return Err(XzError::Options);
-        }
-        // 2^11 and up, in steps of a half: 4, 6, 8, 12, 16 ... KiB.
-        let shift = u32::from(prop) / 2 + 11;
-        if shift > 30 || (2 | u32::from(prop) & 1) << shift > dict_len {
-            return Err(XzError::Dictionary);
-        }
-        self.lzma.restart();
-        self.packed = 0;
-        self.produced = 0;
-        self.crc = Crc32::new();
-        self.stage = Stage::Data;
-        Ok(())
-    }
-
-    fn end_block(&mut self) -> Result<(), XzError> {
-        let check = if self.check_crc { 4 } else { 0 };
-        let unpadded = self
-            .header_len
-            .checked_add(self.packed)
-            .and_then(|v| v.checked_add(check));
-        self.blocks_crc
-            .update(&unpadded.ok_or(XzError::Format)?.to_le_bytes());
-        self.blocks_crc.update(&self.produced.to_le_bytes());
-        self.blocks += 1;
-        let pad = self.packed.wrapping_neg() & 3;
-        if pad != 0 {
-            self.expect(Stage::BlockPadding, pad as u8);
-        } else {
-            self.check_or_next();
-        }
-        Ok(())
-    }
-
-    fn check_or_next(&mut self) {
-        if self.check_crc {
-            self.expect(Stage::Check, 4);
-        } else {
-            self.expect(Stage::BlockStart, 0);
-        }
-    }
-
-    fn index_byte(&mut self, b: u8) {
-        self.index_crc.byte(b);
-        self.index_len = self.index_len.wrapping_add(1);
-    }
-
-    fn index_varint(&mut self, b: u8) -> Result<(), XzError> {
-        // 32 bits are enough for anything this decoder has decoded itself.
-        if self.shift > 28 || (self.shift == 28 && b > 15) || (self.shift != 0 && b == 0) {
-            return Err(XzError::Format);
-        }
-        self.varint |= u32::from(b & 0x7F) << self.shift;
-        self.shift += 7;
-        if b & 0x80 != 0 {
-            return Ok(());
-        }
-        let value = self.varint;
-        self.varint = 0;
-        self.shift = 0;
-        if self.stage == Stage::IndexCount {
-            if value != self.blocks {
-                return Err(XzError::Format);
-            }
-            self.records = value;
-            // From here on `crc` digests the records as `blocks_crc` did the blocks.
-            self.crc = Crc32::new();
-        } else {
-            self.crc.update(&value.to_le_bytes());
-            if self.stage == Stage::IndexUnpadded {
-                self.stage = Stage::IndexSize;
-                return Ok(());
-            }
-            self.records -= 1;
-        }
-        if self.records != 0 {
-            self.stage = Stage::IndexUnpadded;
-            return Ok(());
-        }
-        if self.crc != self.blocks_crc {
-            return Err(XzError::Format);
-        }
-        self.index_end();
-        Ok(())
-    }
-
-    fn index_end(&mut self) {
-        if self.index_len & 3 == 0 {
-            self.expect(Stage::IndexCrc, 4);
-        } else {
-            self.stage = Stage::IndexPadding;
-        }
-    }
-
-    fn footer(&mut self) -> Result<(), XzError> {
-        if self.buf[10..12] != *b"YZ" {
-            return Err(XzError::Format);
-        }
-        if self.word(0) != crc32(&self.buf[4..10]) {
-            return Err(XzError::HeaderCrc);
-        }
-        let backward = self.index_len / 4;
-        if self.word(4) != backward || self.buf[8] != 0 || self.buf[9] != u8::from(self.check_crc) {
-            return Err(XzError::Format);
-        }
-        self.stage = Stage::Done;
-        Ok(())
     }
 }
 
-/// A whole .xz stream decoded as it arrives. `DICT` is the largest dictionary taken,
-/// in bytes: 32,768 for what `xz --lzma2=dict=32KiB --check=crc32` makes.
+fn zeros(padding: &[u8]) -> Result<(), XzError> {
+    if padding.iter().all(|b| *b == 0) {
+        Ok(())
+    } else {
+        Err(XzError::Format)
+    }
+}
+
+/// Checks a block's header, whole with its CRC.
+fn block_header(head: &[u8], dict: u32) -> Result<(), XzError> {
+    let Some((body, crc)) = head.split_last_chunk::<4>() else {
+        return Err(XzError::Format);
+    };
+    crc_holds(body, crc)?;
+    let mut bytes = body.iter().copied().skip(1);
+    let mut next = || bytes.next().ok_or(XzError::Format);
+    let flags = next()?;
+    // One filter; the sizes, which `xz -T` writes, are checked through the index.
+    if flags & 0x3F != 0 {
+        return Err(XzError::Options);
+    }
+    for bit in [0x40, 0x80] {
+        if flags & bit != 0 {
+            while next()? & 0x80 != 0 {}
+        }
+    }
+    let (id, size, prop) = (next()?, next()?, next()?);
+    if id != 0x21 || size != 1 || prop > 40 || bytes.any(|b| b != 0) {
+        return Err(XzError::Options);
+    }
+    // 2^11 and up, in steps of a half: 4, 6, 8, 12, 16 ... KiB.
+    let shift = u32::from(prop) / 2 + 11;
+    if shift > 30 || (2 | u32::from(prop) & 1) << shift > dict {
+        return Err(XzError::Dictionary);
+    }
+    Ok(())
+}
+
+/// A whole .xz stream decoded as it arrives. `DICT` is the largest dictionary taken, a
+/// power of two in bytes: 32,768 for what `xz --lzma2=dict=32KiB --check=crc32` makes.
 ///
-/// RAM: `DICT` plus about 17 KiB.
-pub struct XzDecoder<const DICT: usize> {
-    core: XzCore,
-    dict: [u8; DICT],
-    carry: [u8; 64],
-    carried: u8,
-}
+/// RAM: `DICT` plus about 14 KiB.
+pub struct XzDecoder<const DICT: usize>(Xz<DICT>);
 
 impl<const DICT: usize> XzDecoder<DICT> {
     /// Ready for the first byte.
     pub const fn new() -> Self {
-        XzDecoder {
-            core: XzCore::new(),
-            dict: [0; DICT],
-            carry: [0; 64],
-            carried: 0,
-        }
+        XzDecoder(Xz::new())
     }
 
     /// Ready for another stream.
     pub fn restart(&mut self) {
-        self.core.restart();
-        self.carried = 0;
+        self.0.restart();
     }
 
     /// Takes bytes from the front of `input` (which becomes what is left of it) and
@@ -426,47 +366,19 @@ impl<const DICT: usize> XzDecoder<DICT> {
     pub fn decode(&mut self, input: &mut &[u8], out: &mut [u8]) -> Result<usize, XzError> {
         let mut made = 0;
         loop {
-            let room = out.get_mut(made..).unwrap_or(&mut []);
-            let before = (input.len(), made);
-            if self.carried != 0 {
-                // A symbol was cut by the end of the last piece: go on in the carry buffer.
-                let old = self.carried as usize;
-                let gap = self.carry.get_mut(old..).unwrap_or(&mut []);
-                let add = gap.len().min(input.len());
-                for (to, from) in gap.iter_mut().zip(input.iter()) {
-                    *to = *from;
-                }
-                let shown = self.carry.get(..old + add).unwrap_or(&[]);
-                let (used, got) = self.core.decode(&mut self.dict, shown, room)?;
-                made += got;
-                if used >= old {
-                    *input = input.get(used - old..).unwrap_or(&[]);
-                    self.carried = 0;
-                } else {
-                    *input = input.get(add..).unwrap_or(&[]);
-                    self.carry.copy_within(used..old + add, 0);
-                    self.carried = (old + add - used) as u8;
-                }
-            } else {
-                let (used, got) = self.core.decode(&mut self.dict, input, room)?;
-                made += got;
-                *input = input.get(used..).unwrap_or(&[]);
-                if made < out.len() && input.len() < 32 && !self.core.done() {
-                    for (to, from) in self.carry.iter_mut().zip(input.iter()) {
-                        *to = *from;
-                    }
-                    self.carried = input.len() as u8;
-                    *input = &[];
-                }
+            let space = self.0.space();
+            let taken = space.len().min(input.len());
+            for (to, from) in space.iter_mut().zip(*input) {
+                *to = *from;
             }
-            if self.core.done() {
-                return if input.is_empty() && self.carried == 0 {
-                    Ok(made)
-                } else {
-                    Err(XzError::Trailing)
-                };
+            *input = input.get(taken..).unwrap_or(&[]);
+            self.0.added(taken as u32);
+            let n = self.0.decode(out.get_mut(made..).unwrap_or(&mut []))?;
+            made += n;
+            if self.0.done() && (self.0.in_sight() != 0 || !input.is_empty()) {
+                return Err(XzError::Trailing);
             }
-            if made == out.len() || before == (input.len(), made) {
+            if made == out.len() || n | taken == 0 {
                 return Ok(made);
             }
         }
@@ -477,7 +389,7 @@ impl<const DICT: usize> XzDecoder<DICT> {
     /// # Errors
     /// [`XzError::Truncated`] unless the stream is complete.
     pub fn finish(&self) -> Result<(), XzError> {
-        if self.core.done() {
+        if self.0.done() {
             Ok(())
         } else {
             Err(XzError::Truncated)

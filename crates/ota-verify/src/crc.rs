@@ -32,21 +32,23 @@ const fn nibbles() -> [u32; 16] {
 /// assert_eq!(crc.value(), 0xCBF4_3926);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// Holds what `value` says: one not yet used is all zeros, which a static needs no
+// flash for.
 pub struct Crc32(u32);
 
 impl Crc32 {
     /// The CRC of nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self(!0)
+        Self(0)
     }
 
     /// Takes in one byte.
     #[inline]
     pub const fn byte(&mut self, byte: u8) {
-        let mut crc = self.0 ^ byte as u32;
+        let mut crc = !self.0 ^ byte as u32;
         crc = NIBBLES[(crc & 15) as usize] ^ (crc >> 4);
-        self.0 = NIBBLES[(crc & 15) as usize] ^ (crc >> 4);
+        self.0 = !(NIBBLES[(crc & 15) as usize] ^ (crc >> 4));
     }
 
     /// Takes in `bytes`.
@@ -62,7 +64,7 @@ impl Crc32 {
     /// The CRC of all bytes so far.
     #[must_use]
     pub const fn value(&self) -> u32 {
-        !self.0
+        self.0
     }
 }
 

@@ -1,40 +1,26 @@
 //! Decoding, one slice at a time.
 
 use super::{DICT, Error, HEADER_LEN, SectionHeader, Stream, number};
-use crate::xz::{XzCore, XzError};
-use ota_verify::ReadAt;
-use ota_verify::crc16_xmodem;
+use crate::xz::{Xz, XzError};
+use ota_verify::{ReadAt, crc16_xmodem};
 
-/// Input window of a stream: at least one LZMA symbol and the container's longest part.
-const WINDOW: usize = 128;
-
-struct StreamState {
-    core: XzCore,
-    dict: [u8; DICT],
-    window: [u8; WINDOW],
-    have: u8,
-    /// Where the next patch byte for the window is, and how many there are.
+/// One of a section's streams.
+struct Source {
+    xz: Xz<DICT>,
+    /// Its bytes in the patch; where the next one is, and how many there are.
+    len: u32,
     next: u32,
     left: u32,
 }
 
-impl StreamState {
+impl Source {
     const fn new() -> Self {
-        StreamState {
-            core: XzCore::new(),
-            dict: [0; DICT],
-            window: [0; WINDOW],
-            have: 0,
+        Source {
+            xz: Xz::new(),
+            len: 0,
             next: 0,
             left: 0,
         }
-    }
-
-    fn begin(&mut self, offset: u32, len: u32) {
-        self.core.restart();
-        self.have = 0;
-        self.next = offset;
-        self.left = len;
     }
 
     /// Fills `out` as far as the stream goes; returns how far.
@@ -47,24 +33,19 @@ impl StreamState {
     ) -> Result<usize, Error> {
         let mut made = 0;
         loop {
-            let have = self.have as usize;
-            let gap = self.window.get_mut(have..).unwrap_or(&mut []);
-            let add = gap.len().min(self.left as usize);
-            if add != 0 {
-                patch.read_at(self.next, gap.get_mut(..add).unwrap_or(&mut []))?;
-                self.next += add as u32;
-                self.left -= add as u32;
+            if self.left != 0 && self.xz.in_sight() < Xz::<DICT>::ENOUGH {
+                let space = self.xz.space();
+                let n = space.len().min(self.left as usize);
+                patch.read_at(self.next, space.get_mut(..n).unwrap_or(&mut []))?;
+                self.xz.added(n as u32);
+                self.next += n as u32;
+                self.left -= n as u32;
             }
-            let shown = self.window.get(..have + add).unwrap_or(&[]);
             let room = out.get_mut(made..).unwrap_or(&mut []);
-            let (used, got) = self
-                .core
-                .decode(&mut self.dict, shown, room)
-                .map_err(|e| Error::Xz(which, e))?;
+            let got = self.xz.decode(room).map_err(|e| Error::Xz(which, e))?;
             made += got;
-            self.window.copy_within(used..have + add, 0);
-            self.have = (have + add - used) as u8;
-            if used | got | add == 0 || made == out.len() && !out.is_empty() {
+            let stuck = got == 0 && (self.left == 0 || self.xz.in_sight() >= Xz::<DICT>::ENOUGH);
+            if stuck || made == out.len() {
                 return Ok(made);
             }
         }
@@ -78,55 +59,60 @@ impl StreamState {
     ) -> Result<(), Error> {
         if self.fill(patch, out, which)? == out.len() {
             Ok(())
-        } else if self.core.done() {
+        } else if self.xz.done() {
             // The control data asks for more than the stream has.
             Err(Error::Control)
         } else {
             Err(Error::Xz(which, XzError::Truncated))
         }
     }
-
-    /// The stream must now be at its end, footer and all, with nothing behind it.
-    fn finish(
-        &mut self,
-        patch: &mut dyn ReadAt,
-        which: Stream,
-        may_be_absent: bool,
-    ) -> Result<(), Error> {
-        if may_be_absent && self.have == 0 && self.left == 0 && !self.core.done() {
-            return Ok(());
-        }
-        let mut more = [0];
-        if self.fill(patch, &mut more, which)? != 0 {
-            return Err(Error::Surplus(which));
-        }
-        if !self.core.done() {
-            return Err(Error::Xz(which, XzError::Truncated));
-        }
-        if self.have != 0 || self.left != 0 {
-            return Err(Error::Xz(which, XzError::Trailing));
-        }
-        Ok(())
-    }
 }
 
 /// Everything a [`SliceDecoder`] needs besides its caller's output buffer: three LZMA2
-/// decoders with 16 KiB dictionaries, about 98 KiB. Build it once, in a `static` or in
-/// memory not otherwise used while patching.
+/// decoders with 16 KiB dictionaries, about 96 KiB. Build it once, in a `static` (all
+/// zeros: it takes no flash) or in memory not otherwise used while patching.
 pub struct Workspace {
-    control: StreamState,
-    diff: StreamState,
-    extra: StreamState,
+    control: Source,
+    diff: Source,
+    extra: Source,
 }
 
 impl Workspace {
     /// Usable at once.
     pub const fn new() -> Self {
         Workspace {
-            control: StreamState::new(),
-            diff: StreamState::new(),
-            extra: StreamState::new(),
+            control: Source::new(),
+            diff: Source::new(),
+            extra: Source::new(),
         }
+    }
+
+    fn sources(&mut self) -> [(&mut Source, Stream); 3] {
+        [
+            (&mut self.control, Stream::Control),
+            (&mut self.diff, Stream::Diff),
+            (&mut self.extra, Stream::Extra),
+        ]
+    }
+
+    /// The streams must now be at their ends, footer and all, with nothing behind.
+    fn finish(&mut self, patch: &mut dyn ReadAt) -> Result<(), Error> {
+        for (s, which) in self.sources() {
+            if s.len == 0 && which != Stream::Control {
+                // Not there, for want of bytes to carry.
+                continue;
+            }
+            if s.fill(patch, &mut [0], which)? != 0 {
+                return Err(Error::Surplus(which));
+            }
+            if !s.xz.done() {
+                return Err(Error::Xz(which, XzError::Truncated));
+            }
+            if s.left != 0 || s.xz.in_sight() != 0 {
+                return Err(Error::Xz(which, XzError::Trailing));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -216,6 +202,8 @@ pub struct SliceDecoder<'w> {
     add: u32,
     copy: u32,
     seek: i32,
+    /// Triples that made nothing.
+    idle: u32,
     made: u32,
     crc: u16,
 }
@@ -236,11 +224,14 @@ impl<'w> SliceDecoder<'w> {
     ) -> Result<Self, Error> {
         let header = read_header(patch, section_offset, patch_len, slice)?;
         let mut at = section_offset + HEADER_LEN as u32;
-        ws.control.begin(at, header.control_len);
-        at += header.control_len;
-        ws.diff.begin(at, header.diff_len);
-        at += header.diff_len;
-        ws.extra.begin(at, header.extra_len);
+        let lens = [header.control_len, header.diff_len, header.extra_len];
+        for ((source, _), len) in ws.sources().into_iter().zip(lens) {
+            source.xz.restart();
+            source.next = at;
+            source.left = len;
+            source.len = len;
+            at += len;
+        }
         let old_len = old_len.min(i32::MAX as u32);
         Ok(SliceDecoder {
             ws,
@@ -250,6 +241,7 @@ impl<'w> SliceDecoder<'w> {
             add: 0,
             copy: 0,
             seek: 0,
+            idle: 0,
             made: 0,
             crc: 0,
         })
@@ -302,7 +294,10 @@ impl<'w> SliceDecoder<'w> {
             done += n;
             self.made += n as u32;
             if self.made == self.header.new_len {
-                self.finish(patch)?;
+                self.ws.finish(patch)?;
+                if self.crc != self.header.crc {
+                    return Err(Error::Crc);
+                }
             }
         }
         Ok(done)
@@ -331,24 +326,17 @@ impl<'w> SliceDecoder<'w> {
         if add != 0 && (self.old_pos < 0 || end > self.old_len as i32) {
             return Err(Error::Control);
         }
-        // (0, 0, z) twice in a row could go on for ever.
-        if add == 0 && copy == 0 && seek == 0 {
-            return Err(Error::Control);
+        // An encoder looks at another byte of the slice for each triple, so there are no
+        // more of them that only move than bytes; else they could go on for hours.
+        if add | copy == 0 {
+            self.idle += 1;
+            if self.idle > self.header.new_len {
+                return Err(Error::Control);
+            }
         }
         self.add = add as u32;
         self.copy = copy as u32;
         self.seek = seek;
         Ok(())
-    }
-
-    fn finish(&mut self, patch: &mut dyn ReadAt) -> Result<(), Error> {
-        self.ws.control.finish(patch, Stream::Control, false)?;
-        self.ws.diff.finish(patch, Stream::Diff, true)?;
-        self.ws.extra.finish(patch, Stream::Extra, true)?;
-        if self.crc == self.header.crc {
-            Ok(())
-        } else {
-            Err(Error::Crc)
-        }
     }
 }
