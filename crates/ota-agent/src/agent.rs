@@ -133,6 +133,11 @@ fn start_up<B: BootRequest, O: Observer>(
     boot: &mut B,
     observer: &mut O,
 ) -> Result<StartUp, Outcome> {
+    if boot.pending() {
+        // Whatever is downloaded now would be written over what was asked for.
+        observer.event(Event::Reboot);
+        return Err(Outcome::Reboot);
+    }
     let trial = boot.trial();
     let offered = trial.and_then(|t| t.version);
     if offered.is_some_and(|v| v != settings.version) {

@@ -9,6 +9,7 @@ use core::pin::pin;
 use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
 use embedded_io_async::{Read, Write};
+use ota_delta::PackageKind;
 use ota_proto::http::{
     self, Event as HttpEvent, HttpError, MAX_REDIRECTS, Range, Request, Response, Scheme, Url,
     UrlError, Validator,
@@ -20,7 +21,9 @@ use ota_verify::{Digest, Hasher};
 use crate::Security;
 use crate::agent::Running;
 use crate::event::{Event, Observer};
-use crate::seams::{BootRequest, Clock, Connect, ResumeStore, Rng, UpdateSink, VerifyImage};
+use crate::seams::{
+    BootRequest, Clock, Connect, DECODED, ResumeStore, Rng, SinkError, UpdateSink, VerifyImage,
+};
 
 /// What the session asked for.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +48,11 @@ struct Transfer {
     hasher: Hasher,
     validator: Option<Validator>,
     redirects: u8,
+    /// Digest of the package, as offered.
+    offered: Digest,
+    /// The first bytes, until they are enough to tell what the package is.
+    first: [u8; PackageKind::DETECT_LEN],
+    told: bool,
 }
 
 /// How a response ended.
@@ -110,9 +118,10 @@ where
     ) -> impl Future<Output = Result<Digest, DownloadError>> {
         async move {
             // An unfinished one stands where the session wants to go on.
+            let offered = self.with_package(|package| package.digest);
             if !kept
                 .as_ref()
-                .is_some_and(|t| !job.fresh && t.at == job.offset)
+                .is_some_and(|t| !job.fresh && t.at == job.offset && Some(t.offered) == offered)
             {
                 *kept = None;
                 let mut begun = self.begin(job)?;
@@ -125,7 +134,13 @@ where
             match result {
                 Ok(()) => {}
                 // What the sink holds now nobody knows.
-                Err(e @ (DownloadError::Flash | DownloadError::Decode)) => {
+                Err(
+                    e @ (DownloadError::Flash
+                    | DownloadError::Decode
+                    | DownloadError::WrongBase
+                    | DownloadError::Unsupported
+                    | DownloadError::TooLarge),
+                ) => {
                     *kept = None;
                     return Err(e);
                 }
@@ -199,10 +214,14 @@ where
             let stored = match job.fresh {
                 true => 0,
                 // What was taken in is not all in flash.
-                false => device.boot.stored(package).min(job.offset),
+                false => match device.boot.stored(package) {
+                    image if image & DECODED != 0 => image,
+                    stored => stored.min(job.offset),
+                },
             };
             let at = device.sink.begin(package, stored)?;
-            if at == 0 {
+            let recorded = device.sink.durable();
+            if recorded == 0 {
                 device.boot.begin(package)?;
             }
             device.observer.event(Event::Download {
@@ -213,7 +232,10 @@ where
             Ok(Transfer {
                 size: package.size,
                 at,
-                recorded: at,
+                recorded,
+                offered: package.digest,
+                first: [0; PackageKind::DETECT_LEN],
+                told: at > 0,
                 hasher: Hasher::new(package.digest.method()),
                 validator: None,
                 redirects: 0,
@@ -239,7 +261,11 @@ where
     }
 
     fn window_end(&self, transfer: &Transfer) -> u32 {
-        match self.settings.window {
+        let window = match self.device.borrow().sink.peek() {
+            0 => self.settings.window,
+            peek => peek,
+        };
+        match window {
             0 => transfer.size,
             window => transfer.at.saturating_add(window).min(transfer.size),
         }
@@ -387,9 +413,13 @@ where
     /// Takes in bytes of the package.
     fn take(&self, transfer: &mut Transfer, bytes: &[u8]) -> Result<(), DownloadError> {
         transfer.hasher.update(bytes);
-        self.device.borrow_mut().sink.write(bytes)?;
         let (before, size) = (transfer.at, transfer.size);
         transfer.at = before.saturating_add(bytes.len() as u32);
+        if transfer.told {
+            self.device.borrow_mut().sink.write(bytes)?;
+        } else {
+            self.tell_kind(transfer, before, bytes)?;
+        }
         self.record(transfer, self.settings.checkpoint.max(1))?;
         let done = transfer.at;
         self.observe(Event::Progress { done, size });
@@ -402,6 +432,38 @@ where
             self.control.notify.notify();
         }
         Ok(())
+    }
+
+    /// Holds the first bytes back until they show what the package is.
+    fn tell_kind(
+        &self,
+        transfer: &mut Transfer,
+        at: u32,
+        bytes: &[u8],
+    ) -> Result<(), DownloadError> {
+        let room = transfer.first.get_mut(at as usize..).unwrap_or_default();
+        let held = room.len().min(bytes.len());
+        for (to, from) in room.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        if transfer.at < transfer.size.min(PackageKind::DETECT_LEN as u32) {
+            return Ok(());
+        }
+        transfer.told = true;
+        let first = transfer.first.get(..at as usize + held).unwrap_or_default();
+        let kind = PackageKind::detect(first);
+        let known = self.with_package(|package| {
+            let device = &mut *self.device.borrow_mut();
+            device.sink.accept(package, kind)?;
+            let kept = match device.sink.durable() {
+                image if image & DECODED != 0 => image & !DECODED,
+                _ => 0,
+            };
+            device.observer.event(Event::Package { kind, kept });
+            device.sink.write(first)?;
+            device.sink.write(bytes.get(held..).unwrap_or_default())
+        });
+        Ok(known.unwrap_or(Err(SinkError::Decode))?)
     }
 
     /// Records how far the download got, every `least` bytes.

@@ -4,7 +4,7 @@ use ota_proto::mqtt;
 use ota_proto::session::{Cause, DownloadError, Received};
 use ota_verify::{ImageInfo, Refusal, SignatureError};
 
-use crate::{ConnectFailure, StoredPatch};
+use crate::{ConnectFailure, PackageKind, StoredPatch};
 
 /// Something happened.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,13 @@ pub enum Event<'a> {
         offset: u32,
         /// Bytes of the package.
         size: u32,
+    },
+    /// The first bytes of the package show what it is.
+    Package {
+        /// What it is.
+        kind: PackageKind,
+        /// Bytes of its image that are in flash since an earlier attempt.
+        kept: u32,
     },
     /// A request went out.
     Request {

@@ -153,6 +153,10 @@ impl<P: NorFlash, H: Hooks> BootRequest for BootJournal<P, H> {
             .map_err(cause)
     }
 
+    fn pending(&mut self) -> bool {
+        matches!(self.journal.boot_state(), BootState::Requested { .. })
+    }
+
     fn trial(&mut self) -> Option<Trial> {
         let BootState::Trial { .. } = self.journal.boot_state() else {
             return None;

@@ -1,6 +1,7 @@
 //! A flash slot as the place where an image goes, or a patch for the boot loader.
 
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+use ota_delta::PackageKind;
 use ota_delta::nbdiff::{Error, SLICE, scan};
 use ota_proto::session::CheckError;
 use ota_verify::{Coding, NorReader, Policy, RsaPublicKey};
@@ -82,6 +83,16 @@ impl<P: NorFlash, const N: usize> UpdateSink for PatchSlot<'_, P, N> {
         self.slot.begin(package, stored)
     }
 
+    fn accept(&mut self, package: &PackageId<'_>, kind: PackageKind) -> Result<(), SinkError> {
+        match (kind, package.diff) {
+            (PackageKind::Plain, None) => Ok(()),
+            (PackageKind::Nbdiff, Some(diff)) if self.takes_diff(diff.slice) => Ok(()),
+            // Other bytes than were offered: damaged on the way, or no patch at all.
+            (PackageKind::Plain, Some(_)) => Err(SinkError::Decode),
+            _ => Err(SinkError::Unsupported),
+        }
+    }
+
     fn prepare(&mut self, upto: u32) -> Result<bool, SinkError> {
         self.slot.prepare(upto)
     }
@@ -92,6 +103,10 @@ impl<P: NorFlash, const N: usize> UpdateSink for PatchSlot<'_, P, N> {
 
     fn durable(&self) -> u32 {
         self.slot.durable()
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.slot.flush()
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {

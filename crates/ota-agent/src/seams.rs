@@ -1,6 +1,7 @@
 //! What the agent asks of a board, an operating system and the boot state.
 
 use embedded_io_async::{Read, Write};
+use ota_delta::PackageKind;
 use ota_proto::messages::{Diff, Step};
 use ota_proto::session::{BootError, Cause, CheckError, DownloadError};
 use ota_verify::{Digest, ImageInfo, Version};
@@ -100,19 +101,27 @@ pub enum SinkError {
         /// Byte offset in the slot.
         offset: u32,
     },
-    /// The package is no image and no patch this build can decode.
+    /// The package contradicts itself, or its image is not the one it names.
     Decode,
     /// A patch for another image than the one that runs.
     WrongBase,
+    /// The image that runs could not be read at this offset of its slot.
+    Base {
+        /// Byte offset in the slot that runs.
+        offset: u32,
+    },
+    /// A kind of package this build does not take.
+    Unsupported,
 }
 
 impl From<SinkError> for DownloadError {
     fn from(error: SinkError) -> Self {
         match error {
             SinkError::Full => Self::TooLarge,
-            SinkError::Flash { .. } => Self::Flash,
+            SinkError::Flash { .. } | SinkError::Base { .. } => Self::Flash,
             SinkError::Decode => Self::Decode,
             SinkError::WrongBase => Self::WrongBase,
+            SinkError::Unsupported => Self::Unsupported,
         }
     }
 }
@@ -128,28 +137,54 @@ pub trait UpdateSink {
         false
     }
 
-    /// Gets ready for a package of which `stored` bytes are there already. Gives
-    /// the offset from which bytes are to be fed, at most `stored`. Nothing is
-    /// erased yet.
+    /// Gets ready for a package; `stored` is what [`durable`](Self::durable) said
+    /// about it, 0 for a new one. Gives the offset in the package from which bytes
+    /// are to be fed. Nothing is erased yet.
     fn begin(&mut self, package: &PackageId<'_>, stored: u32) -> Result<u32, SinkError>;
 
-    /// Makes the next sector below `upto` writable; `true` while there is more to
-    /// do. Called while no byte is in flight: a flash that erases may stop the
-    /// whole processor.
+    /// The first bytes have come and show what the package is. Called before the
+    /// first [`write`](Self::write) of a package that is fed from offset 0.
+    ///
+    /// # Errors
+    /// [`SinkError::Unsupported`]: nothing of it is written, and nothing may be.
+    fn accept(&mut self, package: &PackageId<'_>, kind: PackageKind) -> Result<(), SinkError> {
+        match (kind, package.diff) {
+            (PackageKind::Plain, None) => Ok(()),
+            _ => Err(SinkError::Unsupported),
+        }
+    }
+
+    /// If not 0: at most so many bytes are to be asked for next, because they
+    /// decide what [`prepare`](Self::prepare) has to do.
+    fn peek(&self) -> u32 {
+        0
+    }
+
+    /// Makes the next sector writable that bytes below `upto` of the package need;
+    /// `true` while there is more to do. Called while no byte is in flight: a flash
+    /// that erases may stop the whole processor.
     fn prepare(&mut self, upto: u32) -> Result<bool, SinkError>;
 
     /// Takes the next bytes.
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError>;
 
-    /// Bytes of the package that survive a power cut now.
+    /// What survives a power cut now: bytes of the package or, with [`DECODED`]
+    /// added, bytes of the image that is made of it.
     fn durable(&self) -> u32;
+
+    /// Stores what is still in memory, but for a part of a program unit.
+    fn flush(&mut self) -> Result<(), SinkError>;
 
     /// All bytes were given: writes what is still in memory.
     fn finish(&mut self) -> Result<(), SinkError>;
 
-    /// Reads back bytes of the package that were stored before.
+    /// Reads back bytes that were stored before, at any offset.
     fn read_back(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), SinkError>;
 }
+
+/// Set in [`UpdateSink::durable`], and in the [`ResumeStore`], when the rest are
+/// bytes of the image, not of the package: the package itself is not kept.
+pub const DECODED: u32 = 1 << 31;
 
 /// A patch that lies in the update slot, whole, for the boot loader to apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +225,10 @@ pub trait BootRequest {
     /// Asks the boot loader to install what was verified at the next start.
     fn request(&mut self, package: &PackageId<'_>, verified: &Verified) -> Result<(), Cause>;
 
+    /// Whether an update was requested and not yet taken up by the boot loader:
+    /// the device has restarted past it, or stopped before it did.
+    fn pending(&mut self) -> bool;
+
     /// Whether the running image is on trial.
     fn trial(&mut self) -> Option<Trial>;
 
@@ -217,13 +256,14 @@ pub trait BootRequest {
 
 /// Keeps how far a download got.
 pub trait ResumeStore {
-    /// Bytes of this very package that are stored; 0 for none or another package.
+    /// What was recorded last for this very package, as the sink counts
+    /// ([`UpdateSink::durable`]); 0 for none or another package.
     fn stored(&mut self, package: &PackageId<'_>) -> u32;
 
     /// A new download begins: whatever was kept is void.
     fn begin(&mut self, package: &PackageId<'_>) -> Result<(), SinkError>;
 
-    /// `offset` bytes are stored.
+    /// So much is stored now.
     fn advance(&mut self, offset: u32) -> Result<(), SinkError>;
 
     /// There is nothing to go on with any more.

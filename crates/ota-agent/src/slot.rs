@@ -3,7 +3,9 @@
 use embedded_storage::nor_flash::NorFlash;
 use ota_flash::{StreamWriter, WriteError, WriteErrorKind};
 use ota_proto::session::CheckError;
-use ota_verify::{Coding, ImageVerifier, NorReader, Policy, Refusal, RsaPublicKey, VerifyError};
+use ota_verify::{
+    Coding, ImageVerifier, NorReader, Policy, ReadAt, Refusal, RsaPublicKey, VerifyError,
+};
 
 use crate::seams::{PackageId, SinkError, UpdateSink, Verified, VerifyImage};
 
@@ -71,8 +73,10 @@ impl<P: NorFlash, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
         if size > self.capacity() {
             return Err(SinkError::Full);
         }
-        self.complete = (stored >= size).then_some(size);
-        self.writer.restart(stored.min(size));
+        // More than there is was recorded by a decoder that is not in this build.
+        let stored = if stored > size { 0 } else { stored };
+        self.complete = (stored == size).then_some(size);
+        self.writer.restart(stored);
         Ok(self.complete.unwrap_or(self.writer.position()))
     }
 
@@ -91,6 +95,13 @@ impl<P: NorFlash, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
         self.complete.unwrap_or(self.writer.durable())
     }
 
+    fn flush(&mut self) -> Result<(), SinkError> {
+        if self.complete.is_some() {
+            return Ok(());
+        }
+        self.writer.flush().map_err(sink)
+    }
+
     fn finish(&mut self) -> Result<(), SinkError> {
         if self.complete.is_some() {
             return Ok(());
@@ -99,9 +110,8 @@ impl<P: NorFlash, const N: usize> UpdateSink for ImageSlot<'_, P, N> {
     }
 
     fn read_back(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), SinkError> {
-        self.writer
-            .flash_mut()
-            .read(offset, buf)
+        NorReader(self.writer.flash_mut())
+            .read_at(offset, buf)
             .map_err(|_| SinkError::Flash { offset })
     }
 }

@@ -5,6 +5,8 @@
 #[cfg(any(feature = "encode", test))]
 extern crate std;
 
+#[cfg(feature = "encode")]
+pub mod compress;
 pub mod io;
 mod kind;
 mod lzma2;

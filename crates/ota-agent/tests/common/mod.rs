@@ -10,8 +10,8 @@ pub mod server;
 use std::cell::{Cell, RefCell};
 
 use ota_agent::{
-    Agent, BootJournal, Broker as BrokerAt, Buffers, Clock, Control, Event, ImageSlot, Outcome,
-    Parts, Rng, Security, Settings,
+    Agent, BootJournal, Broker as BrokerAt, Buffers, Clock, Control, Decoders, Event, ImageSlot,
+    Outcome, PackageSlot, Parts, PatchSlot, Rng, Security, Settings, UpdateSink, VerifyImage,
 };
 use ota_bootlib::{Config, Decision, ImageCheck, Journal, Partitions, Strategy, start_up};
 use ota_flash::sim::SimFlash;
@@ -49,6 +49,11 @@ pub fn image(version: &str, len: usize, key: Option<&PrivateKey>) -> Vec<u8> {
             (x >> 24) as u8
         })
         .collect();
+    packed(version, &data, key)
+}
+
+/// An image of this data.
+pub fn packed(version: &str, data: &[u8], key: Option<&PrivateKey>) -> Vec<u8> {
     let version = Version::new(version).unwrap();
     let options = PackOptions {
         kind: ImageKind::App,
@@ -57,7 +62,7 @@ pub fn image(version: &str, len: usize, key: Option<&PrivateKey>) -> Vec<u8> {
         module: Module::default(),
         key,
     };
-    pack(&data, &options).unwrap().bytes
+    pack(data, &options).unwrap().bytes
 }
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -115,6 +120,12 @@ pub struct World {
     /// How long the erase of a sector stops everything.
     pub erase_ms: u64,
     random: Cell<u32>,
+    /// Memory of the decoders; without it whole images only.
+    pub decoders: RefCell<Option<Box<Decoders>>>,
+    /// Erases while bytes of a package were on their way.
+    pub erases_in_flight: Cell<usize>,
+    /// The application starts without the boot loader.
+    pub no_loader: Cell<bool>,
 }
 
 struct Dice<'a>(&'a Cell<u32>);
@@ -165,6 +176,9 @@ impl World {
             says: RefCell::default(),
             erase_ms: 0,
             random: Cell::new(1),
+            decoders: RefCell::default(),
+            erases_in_flight: Cell::new(0),
+            no_loader: Cell::new(false),
         }
     }
 
@@ -202,13 +216,20 @@ impl World {
             coding: Coding::Plain,
         };
         let mut buf = [0; SECTOR];
-        let decision = start_up(
-            &mut parts,
-            &mut judge,
-            &mut (),
-            &Config::default(),
-            &mut buf,
-        );
+        let decision = if self.no_loader.get() {
+            Decision::Start {
+                slot: ota_bootlib::Slot::First,
+                trial: false,
+            }
+        } else {
+            start_up(
+                &mut parts,
+                &mut judge,
+                &mut (),
+                &Config::default(),
+                &mut buf,
+            )
+        };
         if self.off() {
             return Stop::Cut;
         }
@@ -243,21 +264,49 @@ impl World {
                 Stop::Recovery
             };
         };
+        let update = TraceFlash::new(parts.update, |op| {
+            if matches!(op, FlashOp::Erase { .. }) {
+                self.time.pass(self.erase_ms);
+                let flying = self.net.in_flight();
+                let before = self.erases_in_flight.get();
+                self.erases_in_flight.set(before + usize::from(flying));
+            }
+        });
+        let (policy, keys) = (&self.policy, &self.keys);
+        let limit = self.time.now_ms() + ms;
+        let mut decoders = self.decoders.borrow_mut();
+        let outcome = match &mut *decoders {
+            None => {
+                let slot = ImageSlot::<_, UNIT>::new(update, usable, policy, keys, Coding::Plain);
+                self.run(settings, slot, boot, limit)
+            }
+            Some(memory) => {
+                let slot = PatchSlot::<_, UNIT>::new(update, usable, policy, keys, Coding::Plain)
+                    .take_diffs(false);
+                let slot = PackageSlot::new(slot, parts.active.read_only(), memory);
+                self.run(settings, slot, boot, limit)
+            }
+        };
+        match outcome {
+            _ if self.off() => Stop::Cut,
+            Some(Outcome::Reboot) => Stop::Reboot,
+            Some(Outcome::Stopped) => Stop::Stopped,
+            None => Stop::Idle,
+        }
+    }
+
+    fn run<S: UpdateSink + VerifyImage>(
+        &self,
+        settings: Settings<'_>,
+        sink: S,
+        boot: BootJournal<View<'_>>,
+        limit: u64,
+    ) -> Option<Outcome> {
         let device = Parts {
             net: &self.net,
             clock: &self.time,
             rng: Dice(&self.random),
-            sink: ImageSlot::<_, UNIT>::new(
-                TraceFlash::new(parts.update, |op| {
-                    if matches!(op, FlashOp::Erase { .. }) {
-                        self.time.pass(self.erase_ms);
-                    }
-                }),
-                usable,
-                &self.policy,
-                &self.keys,
-                Coding::Plain,
-            ),
+            sink,
             boot,
             observer: |event: Event<'_>| self.note(event),
         };
@@ -268,14 +317,7 @@ impl World {
             tx: &mut tx,
             body: &mut body,
         };
-        let limit = self.time.now_ms() + ms;
-        let outcome = exec::run(agent.run(buffers), &self.time, self, limit);
-        match outcome {
-            _ if self.off() => Stop::Cut,
-            Some(Outcome::Reboot) => Stop::Reboot,
-            Some(Outcome::Stopped) => Stop::Stopped,
-            None => Stop::Idle,
-        }
+        exec::run(agent.run(buffers), &self.time, self, limit)
     }
 
     fn note(&self, event: Event<'_>) {
@@ -360,6 +402,16 @@ impl World {
 
     pub fn asked(&self) -> usize {
         self.net.server.borrow().asked.len()
+    }
+
+    /// Most bytes of an image that an attempt found in flash.
+    pub fn kept(&self) -> u32 {
+        let log = self.log.borrow();
+        let kept = log.iter().filter_map(|l| {
+            let text = l.split_once("kept: ")?.1;
+            text.split(' ').next()?.parse().ok()
+        });
+        kept.max().unwrap_or(0)
     }
 
     pub fn saw(&self, text: &str) -> bool {

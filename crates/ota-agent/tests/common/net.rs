@@ -89,6 +89,14 @@ impl Net {
         next
     }
 
+    /// Whether bytes of a package are on their way.
+    pub fn in_flight(&self) -> bool {
+        self.conns.borrow().iter().any(|conn| match &conn.side {
+            Side::Server(side) => !conn.pipe.gone && (!conn.pipe.down.is_empty() || side.is_busy()),
+            Side::Broker(_) => false,
+        })
+    }
+
     /// Power off: all connections are gone.
     pub fn forget(&self) {
         self.conns.borrow_mut().clear();

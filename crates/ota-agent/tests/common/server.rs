@@ -70,6 +70,11 @@ impl ServerSide {
             then: None,
         }
     }
+
+    /// Whether there is something left to send.
+    pub fn is_busy(&self) -> bool {
+        !self.queue.is_empty()
+    }
 }
 
 #[derive(Default)]

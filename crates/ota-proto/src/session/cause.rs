@@ -61,6 +61,8 @@ pub enum DownloadError {
     WrongBase,
     /// The package or its image does not fit.
     TooLarge,
+    /// Of a kind this build cannot take: another compression or patch format.
+    Unsupported,
 }
 
 /// What to do about a [`DownloadError`].
@@ -165,7 +167,7 @@ impl Cause {
             Cause::Refused(_) => Step::Upgrade,
             Cause::Download(DownloadError::Flash) => Step::Burn,
             Cause::Download(DownloadError::Decode | DownloadError::WrongBase) => Step::Check,
-            Cause::Download(DownloadError::TooLarge) => Step::Upgrade,
+            Cause::Download(DownloadError::TooLarge | DownloadError::Unsupported) => Step::Upgrade,
             Cause::Download(_) => Step::Download,
             Cause::Check(CheckError::Flash) => Step::Burn,
             Cause::Check(_) => Step::Check,
@@ -182,7 +184,7 @@ impl Cause {
     ///
     /// [`CheckError::Digest`] and [`DownloadError::Decode`] (bytes damaged on the way?) count as
     /// permanent only after two full downloads; the session counts. [`DownloadError::WrongBase`]
-    /// may fit after another update.
+    /// and [`DownloadError::Unsupported`] may be right after another update.
     pub fn permanent(&self) -> bool {
         match self {
             Cause::Check(e) => !matches!(e, CheckError::Flash | CheckError::Digest),
@@ -239,6 +241,7 @@ impl fmt::Display for DownloadError {
             Self::Decode => "package cannot be decoded",
             Self::WrongBase => "patch for another base image",
             Self::TooLarge => "image larger than slot",
+            Self::Unsupported => "kind of package not supported",
         })
     }
 }
