@@ -1,6 +1,7 @@
 //! Prints figures, never judges speed: machines are noisy. Memory is counted,
 //! so a limit that is passed ends with an error.
 
+mod apply;
 mod delta;
 mod download;
 mod verify;
@@ -23,6 +24,9 @@ enum What {
     Ram,
     /// Patch sizes of ours and of public tools, for every pair of images in a folder
     Delta(delta::Args),
+    /// One of our formats on one pair, as `delta` runs it
+    #[command(hide = true)]
+    One(delta::One),
 }
 
 fn main() -> std::process::ExitCode {
@@ -33,13 +37,8 @@ fn main() -> std::process::ExitCode {
             true
         }
         Some(What::Ram) => download::run(),
-        Some(What::Delta(args)) => match args.run() {
-            Ok(()) => true,
-            Err(e) => {
-                eprintln!("error: {e:#}");
-                false
-            }
-        },
+        Some(What::Delta(args)) => succeeded(args.run()),
+        Some(What::One(one)) => succeeded(one.run()),
         None => {
             verify::run();
             println!();
@@ -50,5 +49,15 @@ fn main() -> std::process::ExitCode {
         std::process::ExitCode::SUCCESS
     } else {
         std::process::ExitCode::FAILURE
+    }
+}
+
+fn succeeded(done: anyhow::Result<()>) -> bool {
+    match done {
+        Ok(()) => true,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            false
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! stable toolchain, and runs them.
 
 use crate::sh::{Cmd, root, target_dir};
+use crate::tools;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ pub fn run(what: &What) -> Result<()> {
         Some(one) if known.contains(one) => vec![one.clone()],
         Some(other) => bail!("no fuzz target {other}; there are: {}", known.join(", ")),
     };
+    tools::require(tools::missing_fuzz)?;
     let folder = target_dir().join("fuzz");
     // A named target keeps the flags away from build scripts.
     let host = host()?;

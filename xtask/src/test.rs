@@ -40,6 +40,9 @@ pub fn run(only: Option<Part>) -> Result<()> {
     if wanted(Part::Board) {
         tools::require(tools::missing_board)?;
     }
+    if wanted(Part::Fuzz) {
+        tools::require(tools::missing_fuzz)?;
+    }
     for (part, name) in ALL {
         if wanted(part) {
             let start = Instant::now();

@@ -25,6 +25,15 @@ const PEERS: &[Tool] = &[
     tool("xz", "xz-utils", "LZMA2 streams we did not write"),
 ];
 
+/// Public delta tools that `bench delta` compares with; no test needs them.
+const COMPARED: &[Tool] = &[
+    tool("xdelta3", "xdelta3", "compared with in bench delta"),
+    tool("zstd", "zstd", "compared with in bench delta"),
+];
+
+/// libFuzzer is C++.
+const FUZZ: &[Tool] = &[tool("c++", "g++", "builds libFuzzer, for the fuzz targets")];
+
 const fn tool(program: &'static str, package: &'static str, why: &'static str) -> Tool {
     Tool {
         program,
@@ -45,17 +54,25 @@ pub fn python() -> PathBuf {
     target_dir().join("venv/bin/python")
 }
 
-/// What the tests against real peers lack.
-pub fn missing_peers() -> Vec<Missing> {
-    let mut missing: Vec<_> = PEERS
-        .iter()
-        .filter(|t| find(t.program).is_none())
+fn absent(tools: &[Tool]) -> Vec<Missing> {
+    let absent = tools.iter().filter(|t| find(t.program).is_none());
+    absent
         .map(|t| Missing {
             what: t.program.into(),
             packages: vec![t.package],
             why: t.why.into(),
         })
-        .collect();
+        .collect()
+}
+
+/// What fuzzing lacks.
+pub fn missing_fuzz() -> Vec<Missing> {
+    absent(FUZZ)
+}
+
+/// What the tests against real peers lack.
+pub fn missing_peers() -> Vec<Missing> {
+    let mut missing = absent(PEERS);
     if let Err(why) = python_peers_ready() {
         missing.push(Missing {
             what: "Python peers".into(),
@@ -100,11 +117,13 @@ pub fn setup(yes: bool) -> Result<()> {
     let all = || {
         let mut list = missing_peers();
         list.extend(missing_board());
+        list.extend(missing_fuzz());
+        list.extend(absent(COMPARED));
         list
     };
     let list = all();
     if list.is_empty() {
-        println!("everything is here: peers and board toolchain");
+        println!("everything is here: peers, board toolchain, C++ for fuzzing, delta tools");
         return Ok(());
     }
     report(&list);
