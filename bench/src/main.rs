@@ -2,8 +2,11 @@
 //! so a limit that is passed ends with an error.
 
 mod apply;
+mod damage;
 mod delta;
 mod download;
+mod images;
+mod roundtrip;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +27,10 @@ enum What {
     Ram,
     /// Patch sizes of ours and of public tools, for every pair of images in a folder
     Delta(delta::Args),
+    /// Random pairs of images through nbdiff and ptr, counted by kind
+    Roundtrip(roundtrip::Args),
+    /// Every byte of a patch changed, and every truncation, with counts
+    Damage(damage::Args),
     /// One of our formats on one pair, as `delta` runs it
     #[command(hide = true)]
     One(delta::One),
@@ -38,6 +45,8 @@ fn main() -> std::process::ExitCode {
         }
         Some(What::Ram) => download::run(),
         Some(What::Delta(args)) => succeeded(args.run()),
+        Some(What::Roundtrip(args)) => succeeded(args.run()),
+        Some(What::Damage(args)) => succeeded(args.run()),
         Some(What::One(one)) => succeeded(one.run()),
         None => {
             verify::run();

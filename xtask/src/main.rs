@@ -52,7 +52,7 @@ enum Task {
     },
     /// Print how large the board's images are, crate by crate
     Size,
-    /// Print speed and memory figures (arguments go to the benchmark)
+    /// Print figures: speed, RAM, patch sizes, random pairs, damaged patches (see bench --help)
     #[command(disable_help_flag = true)]
     Bench {
         /// Arguments of the benchmark; try --help

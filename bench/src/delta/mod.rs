@@ -180,15 +180,16 @@ impl Args {
                 });
             }
         }
-        let me = std::env::current_exe()?;
         for (tool, format, mode) in OURS {
             let value = format.to_possible_value();
             let value = value.as_ref().map_or("", |v| v.get_name());
             let args = ["one", value].map(Into::into);
             let files = [pair.old.clone().into(), pair.new.clone().into()];
-            let outcome = bench.figures(&me, &[args, files].concat())?;
-            if let Outcome::Failed(why) = &outcome {
-                bail!("{}: {tool}: {why}", pair.name);
+            let outcome = bench.figures(bench.me(), &[args, files].concat())?;
+            match &outcome {
+                Outcome::Failed(why) => bail!("{}: {tool}: {why}", pair.name),
+                Outcome::NotInstalled => bail!("cannot start {}", bench.me().display()),
+                Outcome::Done(_) | Outcome::Stopped => {}
             }
             rows.push(Row {
                 tool,

@@ -156,6 +156,7 @@ const SCRIPT: &str = include_str!("public.py");
 pub struct Bench {
     dir: tempfile::TempDir,
     python: PathBuf,
+    me: PathBuf,
     limit: Duration,
 }
 
@@ -169,7 +170,20 @@ impl Bench {
         };
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("public.py"), SCRIPT)?;
-        Ok(Self { dir, python, limit })
+        // A copy: a build in the meantime replaces the original.
+        let me = dir.path().join("bench");
+        std::fs::copy(std::env::current_exe()?, &me)?;
+        Ok(Self {
+            dir,
+            python,
+            me,
+            limit,
+        })
+    }
+
+    /// This program.
+    pub fn me(&self) -> &Path {
+        &self.me
     }
 
     /// What is not installed, and the remedy of each.
