@@ -210,6 +210,7 @@ fn the_public_key_is_written_once() {
 fn errors_name_what_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path();
+    ok(data, "product create other");
     for (args, help) in [
         ("device add p1 d1", "ota cloud product create p1"),
         ("device list p1", "ota cloud product create p1"),
@@ -223,6 +224,26 @@ fn errors_name_what_and_what_to_do() {
         assert!(text.starts_with("error: "), "{text}");
         assert!(text.contains("\nhelp: ") && text.contains(help), "{text}");
     }
+    let image = data.join("no-image.bin");
+    std::fs::write(&image, [0x5A; 300]).unwrap();
+    for (args, help) in [
+        (
+            "firmware upload other /no/such.bin --fw-version 1",
+            "check the path",
+        ),
+        (
+            "firmware validate 1 --mode full --format ptr --device d",
+            "plain, xz",
+        ),
+    ] {
+        if args.contains("validate") {
+            let upload = format!("firmware upload other {} --fw-version 1", image.display());
+            let note = String::from_utf8(ota(data, &upload).stderr).unwrap();
+            assert!(note.contains("does not end in an image trailer"), "{note}");
+        }
+        let text = fails(data, args);
+        assert!(text.contains("\nhelp: ") && text.contains(help), "{text}");
+    }
     // Usage errors are status 2.
     assert_eq!(ota(data, "product").status.code(), Some(2));
     assert_eq!(
@@ -232,4 +253,27 @@ fn errors_name_what_and_what_to_do() {
         Some(2)
     );
     assert_eq!(ota(data, "serve --tls-cert x").status.code(), Some(2));
+}
+
+#[test]
+fn a_wrong_data_directory_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        "product pubkey p1",
+        "device add p1 d1",
+        "device list p1",
+        "job watch 1",
+        "firmware validate 1 --mode full --device d1",
+    ] {
+        let typo = dir.path().join("typo");
+        let text = fails(&typo, args);
+        assert!(text.contains("no cloud keeps its data here"), "{text}");
+        assert!(text.contains("--data"), "{text}");
+        assert!(!typo.exists(), "{args} made the directory");
+        // Nor is a directory that is there for something else filled.
+        std::fs::create_dir(&typo).unwrap();
+        fails(&typo, args);
+        assert_eq!(std::fs::read_dir(&typo).unwrap().count(), 0, "{args}");
+        std::fs::remove_dir(&typo).unwrap();
+    }
 }

@@ -2,9 +2,9 @@
 
 use crate::{Error, Method, Result};
 use ota_verify::build::{self, PrivateKey};
-use ota_verify::{Coding, Digest, HashMethod, Hasher, read_descriptor};
+use ota_verify::{Coding, Digest, HashMethod, Hasher, TRAILER_LEN, Trailer, read_descriptor};
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Size and digests of a file.
@@ -83,6 +83,18 @@ pub(crate) fn image_version(path: &Path) -> Option<String> {
         let found = read_descriptor(&mut &head[..], c).ok()??;
         Some(found.version.as_str().to_string())
     })
+}
+
+/// Whether the file ends in AliOS's image trailer.
+pub(crate) fn has_trailer(path: &Path) -> bool {
+    let last = || {
+        let mut file = std::fs::File::open(path).ok()?;
+        file.seek(SeekFrom::End(-(TRAILER_LEN as i64))).ok()?;
+        let mut last = [0; TRAILER_LEN as usize];
+        file.read_exact(&mut last).ok()?;
+        Trailer::parse(&last).ok()
+    };
+    last().is_some()
 }
 
 pub(crate) fn signing(e: build::BuildError) -> Error {

@@ -19,6 +19,9 @@ pub enum Error {
         /// The rule it breaks.
         rule: &'static str,
     },
+    /// There is no cloud's data in this directory.
+    #[error("no cloud keeps its data here ({})", .0.display())]
+    NoData(PathBuf),
     /// No such product.
     #[error("there is no product `{0}`")]
     NoProduct(String),
@@ -76,6 +79,14 @@ pub enum Error {
         /// Reason.
         why: String,
     },
+    /// Packages of this mode are not made like that.
+    #[error("packages of mode {} are not made as {}", mode.as_str(), format.as_str())]
+    Format {
+        /// What was asked for.
+        format: crate::Format,
+        /// For this mode.
+        mode: crate::Mode,
+    },
     /// The device must have reported the version it runs.
     #[error("device `{0}` has never reported a version")]
     NeverReported(String),
@@ -127,10 +138,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// What to do about it, in one sentence; empty when there is nothing to add.
+    /// What to do about it, in one sentence.
     pub fn help(&self) -> String {
         match self {
             Self::Name { .. } => "use a name that follows the rule".into(),
+            Self::NoData(_) => {
+                "name its directory with --data or OTA_CLOUD_DATA; `ota cloud serve` and \
+                 `ota cloud product create` make a new one"
+                    .into()
+            }
             Self::NoProduct(pk) => format!("create it: ota cloud product create {pk}"),
             Self::ProductExists(_) => "use another product key, or go on with this product".into(),
             Self::NoDevice { pk, dn } => format!("add it: ota cloud device add {pk} {dn}"),
@@ -155,6 +171,10 @@ impl Error {
             Self::Diff { .. } => {
                 "upload the firmware the device runs as well, or use --mode full".into()
             }
+            Self::Format { mode, .. } => match mode {
+                crate::Mode::Full => "formats of whole files: plain, xz".into(),
+                crate::Mode::Diff => "formats of differences: nbdiff, ptr, auto".into(),
+            },
             Self::NeverReported(_) => {
                 "start the device once, so that it reports its version".into()
             }
@@ -176,7 +196,34 @@ impl Error {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
                 "use --force to overwrite it".into()
             }
-            Self::Rsa(_) | Self::Io { .. } | Self::Db(_) => String::new(),
+            Self::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => "check the path",
+                std::io::ErrorKind::PermissionDenied => "check who may read and write there",
+                std::io::ErrorKind::IsADirectory | std::io::ErrorKind::NotADirectory => {
+                    "name a file"
+                }
+                std::io::ErrorKind::StorageFull => "make room on the disk, or use another --data",
+                _ => "check the file, its disk and the rights to it",
+            }
+            .into(),
+            Self::Rsa(_) => {
+                "the product's key in the data directory is damaged: restore it from a copy; \
+                 devices trust no other"
+                    .into()
+            }
+            Self::Db(e) => match e.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                    "another process holds the data directory: try again"
+                }
+                Some(rusqlite::ErrorCode::DiskFull) => {
+                    "make room on the disk, or use another --data directory"
+                }
+                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+                    "cloud.db in the data directory is damaged: restore it, or use another --data"
+                }
+                _ => "check the data directory: rights, free space, a local disk",
+            }
+            .into(),
         }
     }
 

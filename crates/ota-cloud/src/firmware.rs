@@ -3,8 +3,7 @@
 use crate::digest::{self, Digests};
 use crate::products::{DEFAULT_MODULE, check_name};
 use crate::store::{now_ms, random_hex};
-use crate::{Cloud, Error, Result};
-use ota_delta::nbdiff;
+use crate::{Cloud, Error, Format, Result};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -85,7 +84,7 @@ pub struct Upload {
 }
 
 #[derive(Debug, Clone)]
-enum Source {
+pub(crate) enum Source {
     File(PathBuf),
     Bytes(Vec<u8>),
 }
@@ -147,54 +146,21 @@ pub struct Firmware {
     pub method: Method,
     /// Mode in which it was last validated on a device.
     pub validated: Option<Mode>,
+    /// Format in which it was last validated.
+    pub validated_format: Option<Format>,
     /// Version in the image's own descriptor, when it has one.
     pub image_version: Option<String>,
+    /// Whether the file ends in AliOS's trailer, without which devices refuse it.
+    pub has_trailer: bool,
     pub(crate) blob: String,
-}
-
-/// What a device downloads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Package {
-    /// Number.
-    pub id: i64,
-    /// Version it makes a difference to; `None` for a whole file.
-    pub from_version: Option<String>,
-    /// Size in bytes.
-    pub size: u64,
-    /// MD5, lower-case hex.
-    pub md5: String,
-    /// SHA-256, lower-case hex.
-    pub sha256: String,
-    /// RSA signature of the digest, base64, when secure upgrade is on.
-    pub digestsign: Option<String>,
-    /// Slice size of a differential package, in bytes (`splictSize`).
-    pub slice: Option<u32>,
-    pub(crate) file: String,
-    pub(crate) method: Method,
-    pub(crate) blob: String,
-}
-
-impl Package {
-    /// The digest named by the method, lower-case hex (`sign`).
-    pub fn sign(&self) -> &str {
-        match self.method {
-            Method::Sha256 => &self.sha256,
-            Method::Md5 => &self.md5,
-        }
-    }
-
-    /// The method of [`Package::sign`].
-    pub fn method(&self) -> Method {
-        self.method
-    }
 }
 
 /// File types the console takes.
 const SUFFIXES: [&str; 10] = [
     "bin", "dav", "tar", "gz", "zip", "gzip", "apk", "xz", "pack", "hex",
 ];
-const FIRMWARE: &str =
-    "SELECT id, pk, module, version, file, blob, size, method, validated FROM firmwares";
+const FIRMWARE: &str = "SELECT id, pk, module, version, file, blob, size, method, validated, validated_format \
+     FROM firmwares";
 
 impl Cloud {
     /// Uploads a firmware.
@@ -244,7 +210,9 @@ impl Cloud {
             .query_row(&format!("{FIRMWARE} WHERE id=?1"), [id], firmware_row)
             .optional()?;
         let mut firmware = found.ok_or(Error::NoFirmware(id))?;
-        firmware.image_version = digest::image_version(&self.blob(&firmware.blob));
+        let path = self.blob(&firmware.blob);
+        firmware.image_version = digest::image_version(&path);
+        firmware.has_trailer = digest::has_trailer(&path);
         Ok(firmware)
     }
 
@@ -260,25 +228,7 @@ impl Cloud {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Path of the file a package consists of (a test may damage it).
-    ///
-    /// # Errors
-    /// [`Error::Db`].
-    pub fn package_path(&self, package: &Package) -> PathBuf {
-        self.blob(&package.blob)
-    }
-
-    /// A package by its number.
-    ///
-    /// # Errors
-    /// [`Error::Db`].
-    pub fn package(&self, id: i64) -> Result<Package> {
-        Ok(self
-            .db()
-            .query_row(&format!("{PACKAGE} WHERE p.id=?1"), [id], package_row)?)
-    }
-
-    fn firmware_of(&self, pk: &str, module: &str, version: &str) -> Result<Option<i64>> {
+    pub(crate) fn firmware_of(&self, pk: &str, module: &str, version: &str) -> Result<Option<i64>> {
         Ok(self
             .db()
             .query_row(
@@ -289,103 +239,8 @@ impl Cloud {
             .optional()?)
     }
 
-    /// The package of `firmware` for a device that runs `from` (any version for
-    /// a whole file), made and signed when it does not exist yet.
-    pub(crate) fn package_for(
-        &self,
-        firmware: &Firmware,
-        mode: Mode,
-        from: Option<&str>,
-        dn: &str,
-    ) -> Result<Package> {
-        let secure = self.product(&firmware.pk)?.secure_upgrade;
-        let from = from.filter(|_| mode == Mode::Diff);
-        let found = self
-            .db()
-            .query_row(
-                &format!("{PACKAGE} WHERE p.firmware=?1 AND p.from_version IS ?2 AND p.signed=?3"),
-                params![firmware.id, from, secure],
-                package_row,
-            )
-            .optional()?;
-        match (found, from) {
-            (Some(package), _) => Ok(package),
-            (None, None) => self.make_full(firmware, secure),
-            (None, Some(from)) => self.make_diff(firmware, from, secure, dn),
-        }
-    }
-
-    fn make_full(&self, firmware: &Firmware, secure: bool) -> Result<Package> {
-        let mut blob = firmware.blob.clone();
-        let path = self.blob(&blob);
-        let mut d = digest::of_file(&path)?;
-        if secure {
-            let key = digest::key(&self.private_key_pem(&firmware.pk)?)?;
-            let file = std::fs::read(&path).map_err(Error::io(&path))?;
-            if let Some(signed) = digest::sign_image(&file, &key)? {
-                (blob, d) = self.store(&Source::Bytes(signed))?;
-            }
-        }
-        self.new_package(firmware, secure, (&blob, &d), None)
-    }
-
-    /// The difference between what is served as a whole for the two versions,
-    /// because that is what lies in a device's flash.
-    fn make_diff(&self, to: &Firmware, from: &str, secure: bool, dn: &str) -> Result<Package> {
-        let fail = |why: String| Error::Diff { dn: dn.into(), why };
-        let base = self
-            .firmware_of(&to.pk, &to.module, from)?
-            .ok_or_else(|| fail(format!("it runs {from}, which was never uploaded")))?;
-        let whole = |firmware: &Firmware| {
-            let package = self.package_for(firmware, Mode::Full, None, dn)?;
-            let path = self.package_path(&package);
-            std::fs::read(&path).map_err(Error::io(&path))
-        };
-        let (old, new) = (whole(&self.firmware(base)?)?, whole(to)?);
-        let options = nbdiff::Options::default();
-        let patch =
-            nbdiff::encode(&old, &new, &options, &|_| {}).map_err(|e| fail(e.to_string()))?;
-        let (blob, d) = self.store(&Source::Bytes(patch))?;
-        self.new_package(to, secure, (&blob, &d), Some((from, options.slice)))
-    }
-
-    fn new_package(
-        &self,
-        firmware: &Firmware,
-        secure: bool,
-        (blob, d): (&str, &Digests),
-        diff: Option<(&str, u32)>,
-    ) -> Result<Package> {
-        let mut digestsign = None;
-        if secure {
-            let key = digest::key(&self.private_key_pem(&firmware.pk)?)?;
-            let sign = key.digestsign(d.by(firmware.method));
-            digestsign = Some(sign.map_err(digest::signing)?);
-        }
-        let id = {
-            let db = self.db();
-            db.execute(
-                "INSERT INTO packages(firmware, from_version, signed, blob, size, md5, sha256, \
-                 digestsign, slice) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                params![
-                    firmware.id,
-                    diff.map(|d| d.0),
-                    secure,
-                    blob,
-                    to_i64(d.size),
-                    d.md5.to_string(),
-                    d.sha256.to_string(),
-                    digestsign,
-                    diff.map(|d| d.1),
-                ],
-            )?;
-            db.last_insert_rowid()
-        };
-        self.package(id)
-    }
-
     /// Copies a file into the data directory, under its SHA-256.
-    fn store(&self, source: &Source) -> Result<(String, Digests)> {
+    pub(crate) fn store(&self, source: &Source) -> Result<(String, Digests)> {
         let size = match source {
             Source::File(path) => path.metadata().map_err(Error::io(path))?.len(),
             Source::Bytes(bytes) => bytes.len() as u64,
@@ -410,9 +265,6 @@ impl Cloud {
         Ok((name, d))
     }
 }
-
-const PACKAGE: &str = "SELECT p.id, p.from_version, p.size, p.md5, p.sha256, p.digestsign, \
-     p.slice, p.blob, f.file, f.method FROM packages p JOIN firmwares f ON f.id=p.firmware";
 
 fn check_upload(upload: &Upload) -> Result<()> {
     let text = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -445,29 +297,16 @@ fn firmware_row(r: &Row<'_>) -> rusqlite::Result<Firmware> {
         size: r.get::<_, i64>(6)?.unsigned_abs(),
         method: method(&r.get::<_, String>(7)?),
         validated: validated.and_then(|m| m.parse().ok()),
+        validated_format: r.get::<_, Option<String>>(9)?.and_then(|f| f.parse().ok()),
         image_version: None,
+        has_trailer: false,
     })
 }
 
-fn package_row(r: &Row<'_>) -> rusqlite::Result<Package> {
-    Ok(Package {
-        id: r.get(0)?,
-        from_version: r.get(1)?,
-        size: r.get::<_, i64>(2)?.unsigned_abs(),
-        md5: r.get(3)?,
-        sha256: r.get(4)?,
-        digestsign: r.get(5)?,
-        slice: r.get(6)?,
-        blob: r.get(7)?,
-        file: r.get(8)?,
-        method: method(&r.get::<_, String>(9)?),
-    })
-}
-
-fn method(text: &str) -> Method {
+pub(crate) fn method(text: &str) -> Method {
     text.parse().unwrap_or_default()
 }
 
-fn to_i64(n: u64) -> i64 {
+pub(crate) fn to_i64(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

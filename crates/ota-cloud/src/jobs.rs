@@ -1,8 +1,9 @@
 //! Validations and roll-outs, and the update of each device in them.
 
+use crate::package::stored_format;
 use crate::products::DEFAULT_MODULE;
 use crate::store::now_ms;
-use crate::{Cloud, Error, Event, EventKind, Fact, Firmware, Mode, Result, TaskState};
+use crate::{Cloud, Error, Event, EventKind, Fact, Firmware, Format, Mode, Result, TaskState};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -26,6 +27,9 @@ pub struct JobSpec {
     pub devices: Vec<String>,
     /// Full or differential packages; `None` for the mode that was validated.
     pub mode: Option<Mode>,
+    /// What packages are made like; `None` for what was validated with that mode, or
+    /// the mode's own.
+    pub format: Option<Format>,
     /// Allows a firmware that was never validated.
     pub unvalidated: bool,
     /// Takes devices out of other jobs that have not ended.
@@ -71,6 +75,10 @@ pub struct Task {
     pub updated: i64,
     /// Number of the package it is sent.
     pub package: i64,
+    /// What that is made like.
+    pub format: Format,
+    /// Its bytes.
+    pub size: u64,
 }
 
 /// A validation or a roll-out.
@@ -88,6 +96,8 @@ pub struct Job {
     pub pk: String,
     /// Version to be installed.
     pub version: String,
+    /// Bytes of the firmware as a whole.
+    pub full_size: u64,
     /// When it was made, in milliseconds since 1970.
     pub created: i64,
     /// One update per device, by device name.
@@ -107,7 +117,9 @@ impl Job {
 }
 
 const TASK: &str = "SELECT id, job, pk, dn, module, from_version, target, state, step, desc, \
-     pushes, updated, package FROM tasks";
+     pushes, updated, package, (SELECT format FROM packages p WHERE p.id=package), \
+     (SELECT from_version FROM packages p WHERE p.id=package), \
+     (SELECT size FROM packages p WHERE p.id=package) FROM tasks";
 
 impl Cloud {
     /// Tries firmware `id` on device `dn`. When that succeeds the firmware may
@@ -117,8 +129,23 @@ impl Cloud {
     /// [`Error::NoFirmware`], [`Error::NoDevice`], [`Error::Busy`], and for
     /// [`Mode::Diff`] [`Error::Diff`] or [`Error::NeverReported`].
     pub fn validate(&self, id: i64, mode: Mode, dn: &str) -> Result<Job> {
+        self.validate_as(id, mode, None, dn)
+    }
+
+    /// The same, with packages of this format instead of the mode's own.
+    ///
+    /// # Errors
+    /// As [`Cloud::validate`], and [`Error::Format`].
+    pub fn validate_as(
+        &self,
+        id: i64,
+        mode: Mode,
+        format: Option<Format>,
+        dn: &str,
+    ) -> Result<Job> {
         let firmware = self.firmware(id)?;
-        self.new_job(&firmware, JobKind::Validate, mode, &[dn.into()], false)
+        let how = (mode, Format::choose(format, mode)?);
+        self.new_job(&firmware, JobKind::Validate, how, &[dn.into()], false)
     }
 
     /// Rolls a firmware out.
@@ -131,6 +158,8 @@ impl Cloud {
             return Err(Error::NotValidated(firmware.id));
         }
         let mode = spec.mode.or(firmware.validated).unwrap_or_default();
+        let validated = firmware.validated_format.filter(|f| f.fits(mode));
+        let how = (mode, Format::choose(spec.format.or(validated), mode)?);
         let mut devices = spec.devices.clone();
         if devices.is_empty() {
             let all = self.devices(&firmware.pk)?;
@@ -139,7 +168,7 @@ impl Cloud {
         if devices.is_empty() {
             return Err(Error::NoDevices(firmware.pk));
         }
-        self.new_job(&firmware, JobKind::Rollout, mode, &devices, spec.replace)
+        self.new_job(&firmware, JobKind::Rollout, how, &devices, spec.replace)
     }
 
     /// A job by its number, with the update of each device.
@@ -150,7 +179,7 @@ impl Cloud {
         let db = self.db();
         let found = db
             .query_row(
-                "SELECT j.id, j.kind, j.mode, j.firmware, f.pk, f.version, j.created \
+                "SELECT j.id, j.kind, j.mode, j.firmware, f.pk, f.version, j.created, f.size \
                  FROM jobs j JOIN firmwares f ON f.id=j.firmware WHERE j.id=?1",
                 [id],
                 job_row,
@@ -211,7 +240,7 @@ impl Cloud {
         &self,
         firmware: &Firmware,
         kind: JobKind,
-        mode: Mode,
+        (mode, format): (Mode, Format),
         devices: &[String],
         replace: bool,
     ) -> Result<Job> {
@@ -236,7 +265,7 @@ impl Cloud {
             if mode == Mode::Diff && from.is_none() {
                 return Err(Error::NeverReported(dn.clone()));
             }
-            let package = self.package_for(firmware, mode, from.as_deref(), dn)?;
+            let package = self.package_for(firmware, format, from.as_deref(), dn)?;
             rows.push((dn, from, package.id));
         }
         for task in &replaced {
@@ -246,8 +275,15 @@ impl Cloud {
             let mut db = self.db();
             let tx = db.transaction()?;
             tx.execute(
-                "INSERT INTO jobs(firmware, kind, mode, created) VALUES(?1, ?2, ?3, ?4)",
-                params![firmware.id, kind_str(kind), mode.as_str(), now_ms()],
+                "INSERT INTO jobs(firmware, kind, mode, format, created) \
+                 VALUES(?1, ?2, ?3, ?4, ?5)",
+                params![
+                    firmware.id,
+                    kind_str(kind),
+                    mode.as_str(),
+                    format.as_str(),
+                    now_ms()
+                ],
             )?;
             let id = tx.last_insert_rowid();
             for (dn, from, package) in rows {
@@ -415,8 +451,8 @@ impl Cloud {
                 )?;
                 if new == TaskState::Succeeded {
                     tx.execute(
-                        "UPDATE firmwares SET validated=(SELECT mode FROM jobs WHERE id=?1) \
-                         WHERE id=(SELECT firmware FROM jobs WHERE id=?1 AND kind='validate')",
+                        "UPDATE firmwares SET validated=(SELECT mode FROM jobs WHERE id=?1), \
+                         validated_format=(SELECT format FROM jobs WHERE id=?1) WHERE id=(SELECT firmware FROM jobs WHERE id=?1 AND kind='validate')",
                         [task.job],
                     )?;
                 }
@@ -452,6 +488,7 @@ fn job_row(r: &Row<'_>) -> rusqlite::Result<Job> {
         pk: r.get(4)?,
         version: r.get(5)?,
         created: r.get(6)?,
+        full_size: r.get::<_, i64>(7)?.unsigned_abs(),
         tasks: Vec::new(),
     })
 }
@@ -472,5 +509,7 @@ fn task_row(r: &Row<'_>) -> rusqlite::Result<Task> {
         pushes: r.get(10)?,
         updated: r.get(11)?,
         package: r.get(12)?,
+        format: stored_format(r.get(13)?, r.get::<_, Option<String>>(14)?.is_some()),
+        size: r.get::<_, i64>(15)?.unsigned_abs(),
     })
 }

@@ -182,6 +182,7 @@ mod tests {
             sha256: "bb".repeat(32),
             digestsign: None,
             slice: None,
+            format: crate::Format::Plain,
             file: "x.bin".into(),
             method,
             blob: String::new(),

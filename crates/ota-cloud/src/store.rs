@@ -25,6 +25,8 @@ impl std::fmt::Debug for Cloud {
     }
 }
 
+const DATABASE: &str = "cloud.db";
+
 /// Largest firmware file taken, in bytes (1000 MiB).
 pub(crate) const MAX_FIRMWARE: u64 = 1000 * 1024 * 1024;
 
@@ -67,7 +69,42 @@ CREATE TABLE IF NOT EXISTS events(
 CREATE INDEX IF NOT EXISTS events_job ON events(job);
 ";
 
+/// Columns that directories of earlier versions lack.
+const LATER: [(&str, &str); 3] = [
+    ("packages", "format"),
+    ("jobs", "format"),
+    ("firmwares", "validated_format"),
+];
+
+fn add_column(db: &Connection, table: &str, column: &str) -> Result<()> {
+    let has = |db: &Connection| {
+        let sql = format!("SELECT 1 FROM pragma_table_info('{table}') WHERE name=?1");
+        db.query_row(&sql, [column], |_| Ok(())).optional()
+    };
+    if has(db)?.is_none() {
+        let added = db.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} TEXT"));
+        // Another process may have been faster.
+        if added.is_err() && has(db)?.is_none() {
+            added?;
+        }
+    }
+    Ok(())
+}
+
 impl Cloud {
+    /// Opens the data directory `dir`, which must be one.
+    ///
+    /// # Errors
+    /// [`Error::NoData`] when it is not, and as [`Cloud::open`].
+    pub fn open_existing(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        if dir.join(DATABASE).is_file() {
+            Self::open(dir)
+        } else {
+            Err(Error::NoData(dir.to_path_buf()))
+        }
+    }
+
     /// Opens the data directory `dir`; it is made when it does not exist.
     ///
     /// # Errors
@@ -77,12 +114,15 @@ impl Cloud {
         let files = dir.join("files");
         std::fs::create_dir_all(&files).map_err(Error::io(&files))?;
         restrict(&dir)?;
-        let db = Connection::open(dir.join("cloud.db"))?;
+        let db = Connection::open(dir.join(DATABASE))?;
         db.busy_timeout(Duration::from_secs(10))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
         db.pragma_update(None, "foreign_keys", true)?;
         db.execute_batch(SCHEMA)?;
+        for (table, column) in LATER {
+            add_column(&db, table, column)?;
+        }
         let cloud = Self {
             db: Arc::new(Mutex::new(db)),
             dir: Arc::new(dir),

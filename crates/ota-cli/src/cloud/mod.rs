@@ -6,7 +6,7 @@ mod watch;
 
 use crate::{Failure, Outcome, files};
 use clap::{Args as ClapArgs, Subcommand};
-use ota_cloud::{Cloud, Error, JobSpec, Method, Mode, Upload};
+use ota_cloud::{Cloud, Error, Format, JobSpec, Method, Mode, Upload};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -146,6 +146,14 @@ enum Firmware {
         /// full: the whole file; diff: the difference to what the device runs
         #[arg(long)]
         mode: Mode,
+        /// What the package is made like: plain or xz (full), nbdiff, ptr or auto (diff)
+        ///
+        /// Every device takes plain, original devices for differential upgrades take
+        /// nbdiff: these are the defaults. xz and ptr are for devices that run uota with
+        /// these features. auto takes the smaller patch if the running image has an image
+        /// descriptor, nbdiff otherwise.
+        #[arg(long)]
+        format: Option<Format>,
         /// DeviceName
         #[arg(long, value_name = "DN")]
         device: String,
@@ -158,6 +166,12 @@ enum Job {
     Start {
         /// Number of the firmware
         id: i64,
+        /// full or diff [default: as validated]
+        #[arg(long)]
+        mode: Option<Mode>,
+        /// As for `firmware validate` [default: as validated]
+        #[arg(long)]
+        format: Option<Format>,
         /// Only these devices (all of the product otherwise)
         #[arg(long, value_name = "DN", num_args = 1..)]
         device: Vec<String>,
@@ -191,7 +205,13 @@ impl Args {
             Command::Serve(serve) => return Ok(serve::run(&self.data, &serve, out)?),
             other => other,
         };
-        let cloud = Cloud::open(&self.data)?;
+        let makes = matches!(command, Command::Product(Product::Create { .. }));
+        let cloud = if makes {
+            Cloud::open(&self.data)?
+        } else {
+            // A wrong --data must not leave an empty cloud behind.
+            Cloud::open_existing(&self.data)?
+        };
         match command {
             Command::Serve(_) => Ok(()),
             Command::Product(c) => product(&cloud, c, out),
@@ -205,11 +225,7 @@ impl Args {
 impl From<Error> for Failure {
     fn from(e: Error) -> Self {
         let help = e.help();
-        if help.is_empty() {
-            Self::new(e)
-        } else {
-            Self::new(e).help(help)
-        }
+        Self::new(e).help(help)
     }
 }
 
@@ -230,12 +246,16 @@ fn job(cloud: &Cloud, command: Job, out: show::Out) -> Outcome {
         }
         Job::Start {
             id,
+            mode,
+            format,
             device,
             unvalidated,
             replace,
         } => {
             let spec = JobSpec {
                 devices: device,
+                mode,
+                format,
                 unvalidated,
                 replace,
                 ..JobSpec::new(id)
@@ -294,8 +314,13 @@ fn firmware(cloud: &Cloud, command: Firmware, out: show::Out) -> Result<(), Erro
             }
             out.firmware(&cloud.upload(&pk, &upload)?);
         }
-        Firmware::Validate { id, mode, device } => {
-            out.started(cloud, &cloud.validate(id, mode, &device)?);
+        Firmware::Validate {
+            id,
+            mode,
+            format,
+            device,
+        } => {
+            out.started(cloud, &cloud.validate_as(id, mode, format, &device)?);
         }
     }
     Ok(())

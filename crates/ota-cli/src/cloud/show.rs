@@ -1,7 +1,8 @@
 //! What the commands print: for people, or as JSON.
 
-use ota_cloud::{Cloud, Device, Firmware, Job, Product, Task};
+use ota_cloud::{Cloud, Device, Firmware, Format, Job, Product, Task};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where facts go.
@@ -75,6 +76,12 @@ impl Out {
                  and the update will never count as a success"
             ));
         }
+        if !f.has_trailer && f.module == "default" {
+            self.hint(
+                "the file does not end in an image trailer: devices will refuse it \
+                 (make it with `ota image pack`)",
+            );
+        }
         self.hint(&format!(
             "next: ota cloud firmware validate {} --mode full --device DN",
             f.id
@@ -103,8 +110,34 @@ impl Out {
             for t in &job.tasks {
                 crate::out!("  {:<32}  {}", t.dn, task(t));
             }
+            for (format, size, devices) in packages(job) {
+                crate::out!("  {}", saved(format, size, job.full_size, devices));
+            }
         });
     }
+}
+
+/// Each package of a job, with the number of devices it is for.
+fn packages(job: &Job) -> Vec<(Format, u64, usize)> {
+    let mut all = BTreeMap::new();
+    for t in &job.tasks {
+        all.entry(t.package).or_insert((t.format, t.size, 0)).2 += 1;
+    }
+    all.into_values().collect()
+}
+
+fn saved(format: Format, size: u64, full: u64, devices: usize) -> String {
+    let mut text = format!("package: {}, {size} bytes", format.as_str());
+    if size < full {
+        let percent = (full - size) as f64 * 100.0 / full as f64;
+        text += &format!(", {} saved ({percent:.1} %)", full - size);
+    } else if size > full && format != Format::Plain {
+        text += &format!(", {} more than the file itself", size - full);
+    }
+    if devices > 1 {
+        text += &format!(", for {devices} devices");
+    }
+    text
 }
 
 /// State, step and words of one device's update.

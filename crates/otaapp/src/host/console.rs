@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ota_agent::Event;
+use ota_agent::{Event, PackageKind};
 use ota_proto::session::Received;
 use ota_verify::Digest;
 
@@ -82,6 +82,19 @@ impl Console {
         self.bar.set_position(offset.into());
     }
 
+    fn kind(&self, kind: PackageKind, kept: u32) {
+        let what = match kind {
+            PackageKind::Plain => return,
+            PackageKind::Nbdiff => "nbdiff patch, for the boot loader",
+            PackageKind::Ptr => "ptr patch, applied while it comes",
+            PackageKind::Xz => ".xz image, decoded while it comes",
+        };
+        self.info(&format!("package: {what}"));
+        if kept > 0 {
+            self.info(&format!("image in flash up to:{kept}"));
+        }
+    }
+
     fn progress(&mut self, done: u32, size: u32) {
         self.bar.set_position(done.into());
         let percent = percent(done, size);
@@ -147,6 +160,7 @@ impl Console {
                 offset,
                 size,
             } => self.download(version, offset, size),
+            Event::Package { kind, kept } => self.kind(kind, kept),
             Event::Request { host, offset } => {
                 self.log('D', &format!("send GET host:{host} from:{offset}"));
             }

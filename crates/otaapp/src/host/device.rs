@@ -8,8 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ota_agent::{
-    Agent, BootJournal, Broker, Buffers, Clock, Control, Event, Observer, Outcome, Parts,
-    PatchSlot, Rng, Security, Settings,
+    Agent, BootJournal, Broker, Buffers, Clock, Control, Decoders, Event, Observer, Outcome,
+    PackageSlot, Parts, PatchSlot, Rng, Security, Settings,
 };
 use ota_bootlib::{
     Config, Decision, Fault, ImageCheck, Nbdiff, Partitions, Slot, Strategy, start_up_with_patch,
@@ -62,7 +62,7 @@ pub struct Options {
     pub policy: Policy,
     /// Keys that may sign packages and images.
     pub keys: Vec<RsaPublicKey>,
-    /// How updates are installed; patches are taken with `PatchSwap` and `InPlace`.
+    /// How updates are installed; nbdiff patches are taken with `PatchSwap` and `InPlace`.
     pub strategy: Strategy,
     /// End after one update, or a sign-on that is refused for good.
     pub once: bool,
@@ -264,7 +264,7 @@ async fn power_on(
         flash,
         tls,
         watch,
-        (other, boot, descriptor.version),
+        (own, other, boot, descriptor.version),
     )
     .await
 }
@@ -275,7 +275,7 @@ async fn app(
     flash: &RefCell<Flash>,
     tls: &OnceCell<TlsConnector>,
     watch: &mut dyn Watch,
-    (update, boot, version): (Part<'_>, BootJournal<Part<'_>>, Version),
+    (own, update, boot, version): (Part<'_>, Part<'_>, BootJournal<Part<'_>>, Version),
 ) -> Result<Option<End>, Error> {
     let identity = &options.identity;
     let credentials = Credentials::new(&identity.pk, &identity.dn, &identity.ds, &identity.ps)
@@ -296,21 +296,22 @@ async fn app(
         trouble: RefCell::new(None),
     };
     let end = RefCell::new(None);
+    let patches = matches!(options.strategy, Strategy::PatchSwap | Strategy::InPlace);
+    let slot = PatchSlot::<_, 256>::new(
+        update,
+        MAX_IMAGE,
+        &options.policy,
+        &options.keys,
+        Coding::Plain,
+    )
+    .take_diffs(patches);
+    let mut decoders = Box::new(Decoders::new());
     let parts = Parts {
         net: &net,
         clock: &Time(tokio::time::Instant::now()),
         rng: Random,
-        sink: PatchSlot::<_, 256>::new(
-            update,
-            MAX_IMAGE,
-            &options.policy,
-            &options.keys,
-            Coding::Plain,
-        )
-        .take_diffs(matches!(
-            options.strategy,
-            Strategy::PatchSwap | Strategy::InPlace
-        )),
+        // ptr patches and .xz images are decoded here, whatever the strategy.
+        sink: PackageSlot::new(slot, own, &mut decoders),
         boot,
         observer: Observed {
             net: &net,

@@ -87,7 +87,10 @@ impl Topic {
             Cause::Refused(Refusal::NotNewer) => Self::Version,
             Cause::Refused(Refusal::Unsigned | Refusal::BadSignature) => Self::Signature,
             Cause::Refused(Refusal::NoTls) => Self::Tls,
-            Cause::Offer(_) | Cause::Refused(_) | Cause::Cancelled => Self::Offer,
+            Cause::Offer(_)
+            | Cause::Refused(_)
+            | Cause::Cancelled
+            | Cause::Download(DownloadError::Unsupported) => Self::Offer,
             Cause::Download(DownloadError::Dns | DownloadError::Connect) => Self::Connection,
             Cause::Download(DownloadError::Tls | DownloadError::NoTls) => Self::Tls,
             Cause::Download(DownloadError::Flash) | Cause::Check(CheckError::Flash) => Self::Flash,
