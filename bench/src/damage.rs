@@ -29,6 +29,9 @@ struct Count {
     tried: u64,
     errors: u64,
     right: u64,
+    /// The image up to a slice: nbdiff does not say how many there are, so a patch that
+    /// is cut between two of them is a good one for a shorter image.
+    shorter: u64,
     /// Another image although all checks of the patch held: the image's digest finds it.
     fooled: u64,
     panics: u64,
@@ -53,8 +56,8 @@ impl Args {
     /// A panic, or a wrong image that only a CRC-16 can excuse where there is none.
     pub fn run(&self) -> Result<()> {
         println!(
-            "{:<32} {:>7} {:<10} {:>7} {:>7} {:>7} {:>7} {:>7}",
-            "patch", "bytes", "damage", "tried", "error", "right", "fooled", "panic"
+            "{:<32} {:>7} {:<8} {:>6} {:>6} {:>6} {:>8} {:>7} {:>6}",
+            "patch", "bytes", "damage", "tried", "error", "right", "shorter", "fooled", "panic"
         );
         // Panics are counted, not printed one by one.
         let hook = std::panic::take_hook();
@@ -79,8 +82,9 @@ impl Args {
         std::panic::set_hook(hook);
         done?;
         println!(
-            "fooled: the section's CRC-16 held for another image, as one in 65,536 does; \
-             the image's digest refuses it"
+            "shorter: cut between two sections; nbdiff does not say how many there are.\n\
+             fooled: a section's CRC-16 held for other bytes, as one in 65,536 does.\n\
+             Both are refused by the size and digest of the package, and those of the image."
         );
         Ok(())
     }
@@ -89,12 +93,13 @@ impl Args {
 impl Count {
     fn print(&self, subject: &Subject, damage: &str) {
         println!(
-            "{:<32} {:>7} {damage:<10} {:>7} {:>7} {:>7} {:>7} {:>7}",
+            "{:<32} {:>7} {damage:<8} {:>6} {:>6} {:>6} {:>8} {:>7} {:>6}",
             subject.name,
             subject.patch.len(),
             self.tried,
             self.errors,
             self.right,
+            self.shorter,
             self.fooled,
             self.panics
         );
@@ -106,9 +111,18 @@ impl Count {
             Err(_) => self.panics += 1,
             Ok(None) => self.errors += 1,
             Ok(Some(image)) if image == subject.image => self.right += 1,
+            Ok(Some(image)) if subject.may_be_fooled && part(&image, &subject.image) => {
+                self.shorter += 1;
+            }
             Ok(Some(_)) => self.fooled += 1,
         }
     }
+}
+
+/// Whether `short` is whole slices of `image`, but not all of it.
+fn part(short: &[u8], image: &[u8]) -> bool {
+    let slices = short.len().is_multiple_of(nbdiff::SLICE as usize);
+    slices && short.len() < image.len() && image.starts_with(short)
 }
 
 impl Subject {

@@ -13,16 +13,16 @@ const SECONDS: u64 = 60;
 /// What to run.
 #[derive(Args)]
 pub struct What {
-    /// Target (see fuzz/README.md); all of them if none is given
-    target: Option<String>,
+    /// Targets (see fuzz/README.md); all of them if none is given
+    targets: Vec<String>,
     /// Time for each target
     #[arg(long, conflicts_with = "runs")]
     seconds: Option<u64>,
     /// Inputs for each target
     #[arg(long)]
     runs: Option<u64>,
-    /// Run this saved input once instead
-    #[arg(long, requires = "target")]
+    /// Run this saved input once instead, with one target
+    #[arg(long, requires = "targets")]
     input: Option<PathBuf>,
 }
 
@@ -30,7 +30,7 @@ impl What {
     /// All targets, `runs` inputs each.
     pub fn smoke(runs: u64) -> Self {
         Self {
-            target: None,
+            targets: Vec::new(),
             seconds: None,
             runs: Some(runs),
             input: None,
@@ -49,10 +49,15 @@ const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
 /// Builds and runs.
 pub fn run(what: &What) -> Result<()> {
     let known = targets()?;
-    let wanted: Vec<_> = match &what.target {
-        None => known,
-        Some(one) if known.contains(one) => vec![one.clone()],
-        Some(other) => bail!("no fuzz target {other}; there are: {}", known.join(", ")),
+    if let Some(other) = what.targets.iter().find(|t| !known.contains(t)) {
+        bail!("no fuzz target {other}; there are: {}", known.join(", "));
+    }
+    if what.input.is_some() && what.targets.len() != 1 {
+        bail!("a saved input belongs to one target");
+    }
+    let wanted = match what.targets.is_empty() {
+        true => known,
+        false => what.targets.clone(),
     };
     tools::require(tools::missing_fuzz)?;
     let folder = target_dir().join("fuzz");
@@ -63,8 +68,9 @@ pub fn run(what: &What) -> Result<()> {
         .arg("--target-dir")
         .arg(&folder)
         .env("RUSTFLAGS", FLAGS);
-    if let Some(one) = &what.target {
-        build = build.args(["--bin", "seeds", "--bin", one]);
+    build = build.args(["--bin", "seeds"]);
+    for target in &wanted {
+        build = build.args(["--bin", target]);
     }
     build.run()?;
     let programs = folder.join(host).join("release");

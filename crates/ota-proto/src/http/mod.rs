@@ -54,13 +54,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod error;
 mod head;
 mod request;
 mod response;
 mod url;
 
+pub use error::HttpError;
 pub use request::{Range, Request};
-pub use response::{Event, Head, HttpError, Response, Validator};
+pub use response::{Event, Head, Response, Validator};
 pub(crate) use url::check_characters;
 pub use url::{MAX_REDIRECTS, Scheme, Url, UrlError, follow};
 

@@ -11,10 +11,11 @@
 //! not needed. Shapes follow the platform's documentation of
 //! `thing.ota.firmware.get`, `/ota/device/inform` and `/ota/device/progress`.
 
+mod digest;
 mod offer;
+pub use digest::{Digest, Method};
 pub use offer::{
-    DIGESTSIGN_MAX, Diff, Digest, Field, Method, Offer, OfferError, OfferRef, Push, URL_MAX,
-    VERSION_MAX,
+    DIGESTSIGN_MAX, Diff, Field, Offer, OfferError, OfferRef, Push, URL_MAX, VERSION_MAX,
 };
 
 use serde::Serialize;

@@ -1,9 +1,12 @@
 //! The client's state.
 
+mod packets;
+mod timers;
+
 use super::outbox::{Kind, Outbox};
-use super::wire::{self, ConnectOptions, Incoming, Publish, Qos, kind};
-use super::{Awaiting, Error, PacketId, ProtocolError, Refusal, SendError};
-use core::ops::Range;
+use super::wire::{self, ConnectOptions, Qos};
+use super::{Error, PacketId, SendError};
+use packets::Found;
 
 /// Times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,25 +147,6 @@ pub struct Client<'b> {
     answer_due: Option<u64>,
     /// A deadline has passed, perhaps while the caller was busy: final at this time.
     grace_until: Option<u64>,
-}
-
-/// What was found in `rx`, without borrowing from it.
-enum Found {
-    Nothing,
-    Handled,
-    Connected(bool),
-    Subscribed(PacketId),
-    Refused(PacketId, Range<usize>),
-    Published(PacketId),
-    Message {
-        topic: Range<usize>,
-        payload: Range<usize>,
-        first: u8,
-    },
-    Oversized {
-        topic: Option<Range<usize>>,
-        size: usize,
-    },
 }
 
 impl<'b> Client<'b> {
@@ -413,37 +397,6 @@ impl<'b> Client<'b> {
         }
     }
 
-    /// When [`Client::poll`] must be called at the latest, in the caller's milliseconds.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
-        match self.state {
-            State::Idle | State::Closing => None,
-            State::Connecting => self.final_time(self.answer_due),
-            State::Connected => {
-                let ping = match self.answer_due {
-                    None => Some(self.ping_due()),
-                    due => self.final_time(due),
-                };
-                let subscribe = self.final_time(self.out.due(Kind::Subscribe));
-                let publish = self.out.due(Kind::Publish);
-                [ping, subscribe, publish].into_iter().flatten().min()
-            }
-        }
-    }
-
-    fn final_time(&self, due: Option<u64>) -> Option<u64> {
-        match (due, self.grace_until) {
-            (Some(due), Some(grace)) if due <= self.now => Some(grace),
-            _ => due,
-        }
-    }
-
-    fn ping_due(&self) -> u64 {
-        self.last_heard
-            .min(self.last_spoke)
-            .saturating_add(u64::from(self.ping_after))
-    }
-
     /// Drops the packet that the last event borrowed.
     fn release(&mut self) {
         if self.taken > 0 {
@@ -452,42 +405,6 @@ impl<'b> Client<'b> {
             self.rx_len -= taken;
             self.taken = 0;
         }
-    }
-
-    fn event(&self, found: Found) -> Option<Event<'_>> {
-        let text = |range: Range<usize>| {
-            core::str::from_utf8(self.rx.get(range).unwrap_or_default()).unwrap_or_default()
-        };
-        Some(match found {
-            Found::Nothing | Found::Handled => return None,
-            Found::Connected(session_present) => Event::Connected { session_present },
-            Found::Subscribed(packet_id) => Event::Subscribed { packet_id },
-            Found::Refused(packet_id, filter) => Event::SubscribeRefused {
-                packet_id,
-                filter: core::str::from_utf8(self.out.bytes(filter)).unwrap_or_default(),
-            },
-            Found::Published(packet_id) => Event::Published { packet_id },
-            Found::Message {
-                topic,
-                payload,
-                first,
-            } => Event::Message(Message {
-                topic: text(topic),
-                payload: self.rx.get(payload).unwrap_or_default(),
-                qos: if first & 0x06 == 0 {
-                    Qos::AtMostOnce
-                } else {
-                    Qos::AtLeastOnce
-                },
-                dup: first & wire::DUP != 0,
-                retain: first & 1 != 0,
-            }),
-            Found::Oversized { topic, size } => Event::Oversized {
-                topic: topic.map(text),
-                size,
-                limit: self.limit(),
-            },
-        })
     }
 
     fn step(&mut self) -> Result<Found, Error> {
@@ -517,160 +434,6 @@ impl<'b> Client<'b> {
         }
         self.timers()?;
         Ok(Found::Nothing)
-    }
-
-    fn acknowledge(&mut self, packet_id: PacketId) -> bool {
-        self.out
-            .queue(true, &mut |room| put(room, &wire::puback(packet_id)))
-            .is_ok()
-    }
-
-    fn next_packet(&mut self) -> Result<Found, Error> {
-        if self.skip > 0 {
-            return Ok(Found::Nothing);
-        }
-        if self.skip_ack != 0 {
-            if !self.acknowledge(self.skip_ack) {
-                return Ok(Found::Nothing);
-            }
-            self.skip_ack = 0;
-        }
-        let bytes = self.rx.get(..self.rx_len).unwrap_or_default();
-        let Some(header) = wire::decode_header(bytes)? else {
-            return Ok(Found::Nothing);
-        };
-        if (header.kind() == kind::CONNACK) != (self.state == State::Connecting) {
-            return Err(ProtocolError::UnexpectedPacket(header.kind()).into());
-        }
-        let total = header.total();
-        if total > self.limit() {
-            return self.oversized(&header);
-        }
-        let Some(body) = bytes.get(header.len..total) else {
-            return Ok(Found::Nothing);
-        };
-        let found = match wire::decode_body(&header, body)? {
-            Incoming::ConnAck {
-                session_present,
-                code,
-            } => {
-                if let Some(refusal) = Refusal::from_code(code) {
-                    return Err(Error::Refused(refusal));
-                }
-                self.state = State::Connected;
-                self.answer_due = None;
-                Found::Connected(session_present)
-            }
-            Incoming::PingResp => Found::Handled,
-            Incoming::PubAck { packet_id } => match self.out.find(Kind::Publish, packet_id) {
-                Some(index) => {
-                    self.out.acknowledge(index);
-                    Found::Published(packet_id)
-                }
-                // The answer to a repetition that was not needed.
-                None => Found::Handled,
-            },
-            Incoming::SubAck { packet_id, codes } => {
-                let index = self
-                    .out
-                    .find(Kind::Subscribe, packet_id)
-                    .ok_or(ProtocolError::SubAck)?;
-                let packet = self.out.packet(index);
-                let filters = (0..).take_while(|&i| wire::subscribe_filter(packet, i).is_some());
-                if filters.count() != codes.len() {
-                    return Err(ProtocolError::SubAck.into());
-                }
-                let refused = |&i: &usize| codes.get(i) == Some(&0x80);
-                if let Some(at) = (self.suback_done..codes.len()).find(refused) {
-                    // The packet stays in `rx`: the next poll goes on behind this code.
-                    self.suback_done = at + 1;
-                    let filter = wire::subscribe_filter(packet, at).unwrap_or_default();
-                    let base = self.out.packet_at(index);
-                    return Ok(Found::Refused(
-                        packet_id,
-                        base + filter.start..base + filter.end,
-                    ));
-                }
-                self.suback_done = 0;
-                self.out.acknowledge(index);
-                Found::Subscribed(packet_id)
-            }
-            Incoming::Publish(Publish {
-                topic,
-                packet_id,
-                payload,
-                ..
-            }) => {
-                let topic = header.len + 2..header.len + 2 + topic.len();
-                let payload = total - payload.len()..total;
-                if let Some(id) = packet_id
-                    && !self.acknowledge(id)
-                {
-                    // No room for the PUBACK: the message waits in `rx` until some was sent.
-                    return Ok(Found::Nothing);
-                }
-                Found::Message {
-                    topic,
-                    payload,
-                    first: header.first,
-                }
-            }
-        };
-        self.taken = total;
-        Ok(found)
-    }
-
-    /// Starts to read past a packet larger than the buffer, once its topic is known.
-    fn oversized(&mut self, header: &wire::FixedHeader) -> Result<Found, Error> {
-        if header.kind() != kind::PUBLISH {
-            return Err(ProtocolError::Length(header.kind()).into());
-        }
-        let size = header.total();
-        let body = self.rx.get(header.len..self.rx_len).unwrap_or_default();
-        let topic = match wire::decode_publish_head(header, body)? {
-            Some((topic, id, _)) => {
-                self.skip_ack = id.unwrap_or(0);
-                Some(header.len + 2..header.len + 2 + topic.len())
-            }
-            None if self.rx_len < self.limit() => return Ok(Found::Nothing),
-            None => None,
-        };
-        self.taken = self.rx_len;
-        self.skip = size - self.rx_len;
-        Ok(Found::Oversized { topic, size })
-    }
-
-    fn timers(&mut self) -> Result<(), Error> {
-        let now = self.now;
-        if self.state == State::Connecting {
-            return self.expire(self.answer_due, Awaiting::ConnAck);
-        }
-        self.out.repeat_due(now);
-        self.expire(self.out.due(Kind::Subscribe), Awaiting::SubAck)?;
-        if self.answer_due.is_some() {
-            return self.expire(self.answer_due, Awaiting::PingResp);
-        }
-        // A full buffer means that bytes wait to go out; they serve as well.
-        if now >= self.ping_due() {
-            let _ = self.out.queue(true, &mut |room| put(room, &wire::PINGREQ));
-            self.answer_due = Some(now.saturating_add(u64::from(self.config.answer_ms)));
-        }
-        Ok(())
-    }
-
-    /// Gives up when a deadline has passed and nothing came in during the time of grace.
-    fn expire(&mut self, due: Option<u64>, awaiting: Awaiting) -> Result<(), Error> {
-        if due.is_none_or(|due| self.now < due) {
-            return Ok(());
-        }
-        match self.grace_until {
-            Some(grace) if self.now >= grace => Err(Error::TimedOut(awaiting)),
-            Some(_) => Ok(()),
-            None => {
-                self.grace_until = Some(self.now.saturating_add(u64::from(Self::GRACE_MS)));
-                Ok(())
-            }
-        }
     }
 }
 
