@@ -128,3 +128,19 @@ impl Running {
         self.notes()
     }
 }
+
+/// The version a device has come to. Panics with the error it ended with.
+pub fn updated(end: Result<End, Error>) -> String {
+    match end {
+        Ok(End::Updated(version)) => version.to_string(),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// Step and words of the failure a device ended with.
+pub fn failed(end: Result<End, Error>) -> (i32, String) {
+    match end {
+        Err(Error::Update { step, desc, .. }) => (step, desc),
+        other => panic!("not a failed update: {other:?}"),
+    }
+}

@@ -8,7 +8,7 @@ pub mod peers;
 mod proxy;
 mod world;
 
-pub use device::Running;
+pub use device::{Running, failed, updated};
 pub use image::{Made, image, program};
 pub use proxy::Proxy;
 pub use world::{DN, OLD, PK, World};

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use ota_bootlib::Strategy;
 use ota_cloud::{Format, Job, JobSpec, Mode, TaskState, Upload};
 use ota_flash::sim::CutVariant;
-use otaapp::host::{ACTIVE, End, Error, Note, Options, UPDATE, read_slot};
-use uota_tests::{DN, LIMIT, Made, OLD, PK, Running, World, image, program};
+use otaapp::host::{ACTIVE, End, Note, Options, UPDATE, read_slot};
+use uota_tests::{DN, LIMIT, Made, OLD, PK, Running, World, failed, image, program, updated};
 
 const NEW: &str = "app-2.0.0";
 const LEN: usize = 200_000;
@@ -53,20 +53,6 @@ fn upload(world: &World, base: &Made, new: &Made) -> i64 {
     };
     put(base);
     put(new)
-}
-
-fn updated(end: Result<End, Error>) -> String {
-    match end {
-        Ok(End::Updated(version)) => version.to_string(),
-        Err(e) => panic!("{e}"),
-    }
-}
-
-fn failed(end: Result<End, Error>) -> (i32, String) {
-    match end {
-        Err(Error::Update { step, desc, .. }) => (step, desc),
-        other => panic!("not a failed update: {other:?}"),
-    }
 }
 
 #[test]

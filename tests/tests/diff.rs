@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use ota_bootlib::Strategy;
 use ota_cloud::{Job, JobSpec, Mode, TaskState};
 use ota_flash::sim::CutVariant;
-use otaapp::host::{ACTIVE, End, Error, Note, Options, read_slot};
-use uota_tests::{DN, LIMIT, Made, OLD, PK, Running, World, image, program};
+use otaapp::host::{ACTIVE, End, Note, Options, read_slot};
+use uota_tests::{DN, LIMIT, Made, OLD, PK, Running, World, failed, image, program, updated};
 
 const NEW: &str = "app-2.0.0";
 const LEN: usize = 200_000;
@@ -26,21 +26,6 @@ fn options(world: &World, strategy: Strategy) -> Options {
     Options {
         strategy,
         ..world.options()
-    }
-}
-
-fn updated(end: Result<End, Error>) -> String {
-    match end {
-        Ok(End::Updated(version)) => version.to_string(),
-        Err(e) => panic!("{e}"),
-    }
-}
-
-/// Step and words of the failure a device ended with.
-fn failed(end: Result<End, Error>) -> (i32, String) {
-    match end {
-        Err(Error::Update { step, desc, .. }) => (step, desc),
-        other => panic!("not a failed update: {other:?}"),
     }
 }
 

@@ -3,25 +3,10 @@
 
 use ota_cloud::{EventKind, TaskState};
 use ota_verify::build::PrivateKey;
-use otaapp::host::{End, Error, Note};
-use uota_tests::{DN, LIMIT, OLD, PK, Proxy, Running, World, image, program};
+use otaapp::host::{Error, Note};
+use uota_tests::{DN, LIMIT, OLD, PK, Proxy, Running, World, failed, image, program, updated};
 
 const NEW: &str = "app-2.0.0";
-
-fn updated(end: Result<End, Error>) -> String {
-    match end {
-        Ok(End::Updated(version)) => version.to_string(),
-        Err(e) => panic!("{e}"),
-    }
-}
-
-/// Step and words of the failure a device ended with.
-fn failed(end: Result<End, Error>) -> (i32, String) {
-    match end {
-        Err(Error::Update { step, desc, .. }) => (step, desc),
-        other => panic!("not a failed update: {other:?}"),
-    }
-}
 
 #[test]
 fn version_1_to_version_2() {
