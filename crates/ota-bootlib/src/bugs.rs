@@ -32,11 +32,17 @@ pub enum Bug {
     StateInMailbox = 12,
     /// Journal rows that an interrupted write may have touched are used again.
     RowsNotClosed = 13,
+    /// A half of the journal is erased while a state can still be read from it.
+    ErasedWhileReadable = 14,
+    /// A half of the journal begins with the record that makes it count.
+    RowZeroHole = 15,
+    /// The only sure state in the journal is erased on the word of an unstable record.
+    LastSureStateErased = 16,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::ScratchElsewhere,
         Self::FirstSliceRestarts,
         Self::FirstSectorNotResumed,
@@ -50,6 +56,9 @@ impl Bug {
         Self::VerdictKept,
         Self::StateInMailbox,
         Self::RowsNotClosed,
+        Self::ErasedWhileReadable,
+        Self::RowZeroHole,
+        Self::LastSureStateErased,
     ];
 }
 

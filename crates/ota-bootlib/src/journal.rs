@@ -107,6 +107,9 @@ pub struct Journal<P> {
     settled: bool,
     /// Cell of the newest record, when it is a `DELTA` and the last row; else [`NO_CELL`].
     tail_cell: u8,
+    /// The newest snapshot's core as it was read at the reset, when nothing else
+    /// in its half says that it is solid: all zeros otherwise.
+    unproven: Row,
     /// Next row to write.
     next: u32,
     /// Row of the newest snapshot's core.
@@ -147,6 +150,7 @@ impl<P: NorFlash> Journal<P> {
             closed: false,
             settled: false,
             tail_cell: NO_CELL,
+            unproven: Row::CLOSED,
             next: 0,
             core: 0,
             seq: 1,
@@ -277,11 +281,6 @@ impl<P: NorFlash> Journal<P> {
     #[inline(never)]
     fn load(&mut self, half: u32) -> Result<bool, Fault> {
         let tail = self.tail(half)?;
-        if tail == 0 {
-            // Row 0 may have been cut, and read differently next time: the
-            // half does not count before there is something behind it.
-            return Ok(false);
-        }
         let mut row = tail;
         loop {
             self.read(half, row)?;
@@ -317,6 +316,13 @@ impl<P: NorFlash> Journal<P> {
         }
         self.put();
         let mut row = core - parts;
+        // A half opens with a snapshot. A later one was only written because
+        // that one was read, and a delta only behind a core that was whole.
+        self.unproven = if row > KEEP as u32 {
+            Row::CLOSED
+        } else {
+            self.row
+        };
         while row <= tail {
             if row == core {
                 // Read above.
@@ -340,6 +346,7 @@ impl<P: NorFlash> Journal<P> {
                 self.tail_cell = NO_CELL;
                 if record && self.row.kind() == DELTA && self.row.link() == core {
                     self.put();
+                    self.unproven = Row::CLOSED;
                     self.tail_cell = self.row.cell() as u8;
                 }
             }
@@ -440,6 +447,9 @@ impl<P: NorFlash> Journal<P> {
     fn make_room<H: Hooks + ?Sized>(&mut self, need: u32, hooks: &mut H) -> Result<bool, Fault> {
         let close = if self.closed { 0 } else { 2 };
         if !self.other_ok || self.next + close + need > self.rows() {
+            if self.other_ok && !self.settled {
+                self.affirm(hooks)?;
+            }
             self.change_halves(hooks)?;
             return Ok(false);
         }
@@ -457,6 +467,25 @@ impl<P: NorFlash> Journal<P> {
         Ok(true)
     }
 
+    /// Before the other half, the older one, is erased: makes sure that this half
+    /// holds the state. Only after many cuts in a row is there a doubt, and then
+    /// the one record on which all rests is programmed again as it is.
+    fn affirm<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
+        let core = self.unproven;
+        if core == Row::CLOSED || bugs::has(Bug::LastSureStateErased) {
+            return Ok(());
+        }
+        self.row = core;
+        self.program(self.core, hooks)?;
+        self.read(self.half, self.core)?;
+        if self.row == core {
+            Ok(())
+        } else {
+            let at = self.half + self.core * Self::STRIDE;
+            Err(Fault::new(Part::Journal, at, FaultKind::ReadBack))
+        }
+    }
+
     /// Programs a row to zeros, whatever it held. Repeating it does no harm.
     fn close_row<H: Hooks + ?Sized>(&mut self, row: u32, hooks: &mut H) -> Result<(), Fault> {
         if bugs::has(Bug::RowsNotClosed) {
@@ -470,12 +499,15 @@ impl<P: NorFlash> Journal<P> {
     fn snapshot<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
         let mut parts = 0;
         for cell in 1..CELLS as u8 {
-            if self
-                .state
-                .cells
-                .get(usize::from(cell))
-                .is_some_and(|c| *c != CLEAR)
-            {
+            let content = self.state.cells.get(usize::from(cell));
+            // A half opens with two parts at least. Row 0 says whether it counts, so
+            // it must be known to be whole when there is a state; and the first row
+            // to be closed, should this be cut, must not be the core.
+            let first = !self.other_ok
+                && parts < 2
+                && cell >= CELLS as u8 - 2
+                && !bugs::has(Bug::RowZeroHole);
+            if first || content.is_some_and(|c| *c != CLEAR) {
                 self.append(PART, cell, 0, hooks)?;
                 parts += 1;
             }
@@ -492,21 +524,11 @@ impl<P: NorFlash> Journal<P> {
     #[inline(never)]
     fn change_halves<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
         // Until this is through, what the other half holds is not to be trusted.
-        self.other_ok = false;
+        let older = core::mem::replace(&mut self.other_ok, false);
         let (half, next) = (self.half, self.next);
-        let mut at = self.other;
-        let end = at + self.half_len();
-        while at < end {
-            hooks.tick();
-            if let Err(e) = self.flash.erase(at, at + Self::ERASE) {
-                return Err(Fault::from_driver(Part::Journal, at, &e));
-            }
-            at += Self::ERASE;
-        }
         self.half = self.other;
         self.other = half;
-        self.next = 0;
-        let opened = self.open_half(next, hooks);
+        let opened = self.open_half(older, next, hooks);
         if opened.is_ok() {
             self.blank = false;
             self.other_ok = true;
@@ -519,9 +541,40 @@ impl<P: NorFlash> Journal<P> {
         opened
     }
 
-    /// Carries unknown records over from the `end` rows of the other half, the
-    /// newest of each type, and writes a snapshot behind them.
-    fn open_half<H: Hooks + ?Sized>(&mut self, end: u32, hooks: &mut H) -> Result<(), Fault> {
+    /// Erases the half, which is known to be the older one or not.
+    fn erase_half<H: Hooks + ?Sized>(&mut self, older: bool, hooks: &mut H) -> Result<(), Fault> {
+        if !older && !bugs::has(Bug::ErasedWhileReadable) && self.first_seq(self.half)? != 0 {
+            // A change to this half was cut. What now reads as no state may read
+            // as one next time, also while the half is being erased. So first its
+            // rows are made to be none for good; all but the first, whose loss
+            // would take back what is read from the others.
+            let end = self.rows().min(self.tail(self.half)? + 3);
+            for row in 1..end {
+                self.close_row(row, hooks)?;
+            }
+        }
+        let mut at = self.half;
+        let end = at + self.half_len();
+        while at < end {
+            hooks.tick();
+            if let Err(e) = self.flash.erase(at, at + Self::ERASE) {
+                return Err(Fault::from_driver(Part::Journal, at, &e));
+            }
+            at += Self::ERASE;
+        }
+        self.next = 0;
+        Ok(())
+    }
+
+    /// Erases the half, carries unknown records over from the `end` rows of the
+    /// other one, the newest of each type, and writes a snapshot behind them.
+    fn open_half<H: Hooks + ?Sized>(
+        &mut self,
+        older: bool,
+        end: u32,
+        hooks: &mut H,
+    ) -> Result<(), Fault> {
+        self.erase_half(older, hooks)?;
         let mut seen = [0u8; KEEP];
         let mut kept = 0;
         let mut row = end;
@@ -536,13 +589,7 @@ impl<P: NorFlash> Journal<P> {
                 self.append_row(hooks)?;
             }
         }
-        self.snapshot(hooks)?;
-        // Row 0 says whether a half counts, so it must be known to be whole.
-        if self.next == 1 {
-            self.close_row(1, hooks)?;
-            self.next = 2;
-        }
-        Ok(())
+        self.snapshot(hooks)
     }
 
     /// Appends a record with the content of `cell`.

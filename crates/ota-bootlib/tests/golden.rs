@@ -207,7 +207,7 @@ fn unknown_records_are_skipped_and_kept() {
     row[4..8].copy_from_slice(&40u32.to_le_bytes());
     let crc = ota_verify::crc32(&row[..28]);
     row[28..].copy_from_slice(&crc.to_le_bytes());
-    flash.borrow_mut().write(2 * 32, &row).unwrap();
+    flash.borrow_mut().write(3 * 32, &row).unwrap();
     for n in 0..400u32 {
         let mut j = open(&flash);
         assert_eq!(j.state().floor().as_bytes(), b"1");

@@ -274,27 +274,28 @@ fn large(rows: &mut Vec<Row>, amount: Amount) {
     row(rows, "229+229 x 4096, 32", "moved", &w, plan);
 }
 
-/// Explores a tiny device to a fixed point and prints how many states it has.
+/// Explores tiny devices to a fixed point and prints how many states they have.
 pub fn explored(full: bool) -> bool {
-    let layout = Layout {
-        active: 1,
-        update: 2,
-        journal: 14,
+    use crate::explore::{Goal, explore};
+    let goal = |strategy, app, bad, unstable| Goal {
+        strategy,
+        app,
+        bad,
+        unstable,
     };
-    let apps: &[App] = if full {
-        &[App::Confirms, App::NeverConfirms, App::AsksBack]
-    } else {
-        &[App::Confirms]
-    };
-    apps.iter().all(|app| {
-        let mut world = whole::<256, 32>(layout, Strategy::Swap, *app, 1, 0);
-        world.mailbox = false;
-        let e = crate::explore::explore(&world, 3_000_000);
-        println!(
-            "exploration, swap of one sector, {app:?}: {} states, {} boots, fixed point: {}, wrong: {:?}",
-            e.states, e.boots, e.ended, e.wrong
-        );
-        e.ended && e.wrong.is_none()
+    let n = if full { 2 } else { 1 };
+    let goals = [
+        goal(Strategy::Swap, App::Confirms, false, n),
+        goal(Strategy::Swap, App::NeverConfirms, false, n),
+    ];
+    goals.iter().all(|g| {
+        let t = Instant::now();
+        let e = explore(*g);
+        println!("{g:?}: {e:?} {:.1} s", t.elapsed().as_secs_f32());
+        if let Some(w) = &e.wrong {
+            println!("{w}");
+        }
+        e.wrong.is_none()
     })
 }
 
@@ -306,7 +307,7 @@ pub fn explored(full: bool) -> bool {
 pub fn main(args: &[String]) -> Result<bool, String> {
     let mut amount = Amount::QUICK;
     if args.iter().any(|a| a == "--explore") {
-        return Ok(explored(true));
+        return Ok(explored(args.iter().any(|a| a == "--full")));
     }
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -329,6 +330,6 @@ pub fn main(args: &[String]) -> Result<bool, String> {
     let unfired: u64 = rows.iter().map(|r| r.unfired).sum();
     let sequences: u64 = rows.iter().map(|r| r.sequences).sum();
     println!("{wrong} wrong, {unfired} planned cuts did not fire, {sequences} random sequences");
-    let bugs = crate::bugs::run();
+    let bugs = crate::bugs::run(true);
     Ok(rows.iter().all(Row::is_right) && bugs)
 }
