@@ -32,6 +32,10 @@ struct Program {
     /// Name of a binary or example.
     name: &'static str,
     example: bool,
+    /// Name of the plain image, without `.bin`.
+    file: &'static str,
+    /// Features instead of the default ones.
+    features: Option<&'static str>,
     /// Linker script in `hal-mk3060/ld`.
     script: &'static str,
     thumb: bool,
@@ -41,13 +45,23 @@ const BOOT2: Program = Program {
     package: "boot2",
     name: "boot2",
     example: false,
+    file: "boot2",
+    features: None,
     script: "loader.x",
     thumb: true,
+};
+/// The loader that applies patches.
+const BOOT2_NBDIFF: Program = Program {
+    file: "boot2-nbdiff",
+    features: Some("nbdiff"),
+    ..BOOT2
 };
 const SELFTEST: Program = Program {
     package: "hal-mk3060",
     name: "selftest",
     example: true,
+    file: "selftest",
+    features: None,
     script: "app.x",
     thumb: false,
 };
@@ -55,6 +69,8 @@ const OTAAPP: Program = Program {
     package: "otaapp",
     name: "otaapp",
     example: false,
+    file: "otaapp",
+    features: None,
     script: "app.x",
     thumb: false,
 };
@@ -62,6 +78,8 @@ const TINYAPP: Program = Program {
     package: "boot2",
     name: "tinyapp",
     example: true,
+    file: "tinyapp",
+    features: None,
     script: "app.x",
     thumb: false,
 };
@@ -80,6 +98,10 @@ impl Program {
             (board.cargo("build", &linker), TARGET)
         };
         let kind = if self.example { "--example" } else { "--bin" };
+        let cargo = match self.features {
+            Some(features) => cargo.args(["--no-default-features", "--features", features]),
+            None => cargo,
+        };
         cargo
             .args(["--profile", "board", "-p", self.package, kind, self.name])
             .env("UOTA_BOOT_KEYS", std::env::join_paths(keys)?)
@@ -96,7 +118,7 @@ impl Program {
     /// Builds it and writes the plain bytes to `dir`.
     fn binary(&self, board: &Board, keys: &[PathBuf], dir: &Path) -> Result<PathBuf> {
         let elf = self.build(board, keys)?;
-        let binary = dir.join(format!("{}.bin", self.name));
+        let binary = dir.join(format!("{}.bin", self.file));
         Cmd::new("arm-none-eabi-objcopy")
             .args(["-O", "binary"])
             .arg(&elf)
@@ -181,7 +203,7 @@ pub fn test() -> Result<()> {
     let board = Board::find()?;
     let dir = target_dir().join("test-images");
     std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-    for program in [BOOT2, SELFTEST, TINYAPP, OTAAPP] {
+    for program in [BOOT2, BOOT2_NBDIFF, SELFTEST, TINYAPP, OTAAPP] {
         program.binary(&board, &[], &dir)?;
     }
     Cmd::cargo(["test", "-p", "mk3060-sim", "-p", "board-tests"])
@@ -193,7 +215,7 @@ pub fn test() -> Result<()> {
 /// Prints the size of each image and what each crate takes of it.
 pub fn size() -> Result<()> {
     let board = Board::find()?;
-    for program in [BOOT2, APP] {
+    for program in [BOOT2, BOOT2_NBDIFF, APP] {
         let elf = program.build(&board, &[])?;
         let sections = Cmd::new("arm-none-eabi-size").arg(&elf).output()?;
         let total = sections
@@ -201,7 +223,7 @@ pub fn size() -> Result<()> {
             .nth(1)
             .and_then(|line| line.split_whitespace().next())
             .unwrap_or("?");
-        println!("{}: {total} bytes", program.name);
+        println!("{}: {total} bytes", program.file);
         for (krate, bytes) in by_crate(&elf)? {
             println!("  {bytes:>7} {krate}");
         }

@@ -27,8 +27,9 @@ const LITERAL: u32 = LEN_REP + LEN_SIZE;
 /// Literal coders for lc + lp <= 3.
 const PROBS: usize = LITERAL as usize + (0x300 << 3);
 
-/// No symbol takes more input than this.
-const SYMBOL_MAX: u32 = 21;
+/// No step takes more input than this. In a .xz stream as much follows the last one:
+/// the end marker, an index of 8 bytes, the footer of 12.
+pub(crate) const STEP_MAX: usize = 21;
 
 /// Bytes the range coder starts with, part of the chunk.
 const CODER_START: u32 = 5;
@@ -57,6 +58,8 @@ pub(crate) struct Lzma2<const DICT: usize> {
     /// The part of the window that is in sight.
     at: u32,
     have: u32,
+    /// Bytes that were in the window before.
+    passed: u32,
     state: u32,
     rep: [u32; 4],
     /// Bytes of the present match still to be copied.
@@ -64,6 +67,8 @@ pub(crate) struct Lzma2<const DICT: usize> {
     /// Bytes produced since the dictionary was reset, and at the end of this chunk.
     count: u32,
     end: u32,
+    /// Bytes the last call of `decode` produced.
+    pub(crate) made: u32,
     lc: u32,
     lp_mask: u32,
     pb_mask: u32,
@@ -88,11 +93,13 @@ impl<const DICT: usize> Lzma2<DICT> {
             in_left: 0,
             at: 0,
             have: 0,
+            passed: 0,
             state: 0,
             rep: [0; 4],
             match_left: 0,
             count: 0,
             end: 0,
+            made: 0,
             lc: 0,
             lp_mask: 0,
             pb_mask: 0,
@@ -110,7 +117,6 @@ impl<const DICT: usize> Lzma2<DICT> {
         self.need_dict = true;
         self.need_props = true;
         self.chunk = Chunk::Control;
-        self.in_left = 0;
         self.match_left = 0;
     }
 
@@ -122,28 +128,33 @@ impl<const DICT: usize> Lzma2<DICT> {
     pub(crate) fn clear(&mut self) {
         self.at = 0;
         self.have = 0;
+        self.passed = 0;
     }
 
-    /// The input in sight.
-    pub(crate) fn seen(&self) -> &[u8] {
-        self.window
-            .get(self.at as usize..self.have as usize)
-            .unwrap_or(&[])
+    /// Bytes of input in sight.
+    pub(crate) fn in_sight(&self) -> usize {
+        self.have.saturating_sub(self.at) as usize
     }
 
-    /// Drops `n` bytes of what [`seen`](Self::seen) shows.
-    pub(crate) fn drop_seen(&mut self, n: u32) {
-        self.at += n;
+    /// The first of them.
+    pub(crate) fn peek(&self) -> u8 {
+        self.window.get(self.at as usize).copied().unwrap_or(0)
+    }
+
+    /// Bytes of input taken since [`clear`](Self::clear).
+    pub(crate) fn position(&self) -> u32 {
+        self.passed.wrapping_add(self.at)
     }
 
     /// Room for more input behind what is in sight; [`added`](Self::added) says how
     /// much was put there.
     #[inline(never)]
     pub(crate) fn space(&mut self) -> &mut [u8] {
+        self.passed = self.position();
         let mut to = 0;
         while self.at < self.have {
-            let byte = self.window.get(self.at as usize).copied();
-            if let (Some(slot), Some(byte)) = (self.window.get_mut(to as usize), byte) {
+            let byte = self.peek();
+            if let Some(slot) = self.window.get_mut(to as usize) {
                 *slot = byte;
             }
             self.at += 1;
@@ -158,10 +169,10 @@ impl<const DICT: usize> Lzma2<DICT> {
         self.have += n;
     }
 
-    /// Fills `out` as far as the input in sight and the stream go; returns how far.
-    /// Call again while that is more than nothing.
+    /// Fills `out` as far as the input in sight and the stream go; [`made`](Self::made)
+    /// says how far. Call again while that is more than nothing.
     #[inline(never)]
-    pub(crate) fn decode(&mut self, out: &mut [u8]) -> Result<usize, XzError> {
+    pub(crate) fn decode(&mut self, out: &mut [u8]) -> Result<(), XzError> {
         let mut from = self.count;
         let room = out.len().min(DICT) as u32;
         loop {
@@ -175,24 +186,17 @@ impl<const DICT: usize> Lzma2<DICT> {
                 self.put(byte);
                 continue;
             }
-            let seen = self.have.saturating_sub(self.at);
-            if self.chunk == Chunk::End || seen < self.in_left.min(SYMBOL_MAX) {
+            if self.chunk == Chunk::End || self.in_sight() < STEP_MAX {
                 break;
             }
             if self.chunk == Chunk::Control {
-                let c = self.seen().first().copied().unwrap_or(0);
-                let need = match c {
-                    0 => 1,
-                    1..0x80 => 3,
-                    0x80..0xC0 => 5 + CODER_START,
-                    _ => 6 + CODER_START,
-                };
                 // The dictionary begins anew only when all of it was copied.
+                let c = self.peek();
                 let reset = c == 1 || c >= 0xE0;
-                if seen < need || reset && self.count != from {
-                    break;
-                }
                 if reset {
+                    if self.count != from {
+                        break;
+                    }
                     self.count = 0;
                     from = 0;
                 }
@@ -220,18 +224,19 @@ impl<const DICT: usize> Lzma2<DICT> {
                 }
             }
         }
-        let made = self.count.wrapping_sub(from);
-        for (i, slot) in (0..made).zip(out) {
-            *slot = self.back(made - 1 - i) as u8;
+        self.made = self.count.wrapping_sub(from);
+        let mut left = self.made;
+        for slot in out.iter_mut().take(left as usize) {
+            left -= 1;
+            *slot = self.back(left) as u8;
         }
-        Ok(made as usize)
+        Ok(())
     }
 
     /// A chunk's header, all of which is in sight.
     fn control(&mut self, reset: bool) -> Result<(), XzError> {
         let c = self.byte();
         if c == 0 {
-            self.in_left = 0;
             self.chunk = Chunk::End;
             return Ok(());
         }
@@ -257,13 +262,14 @@ impl<const DICT: usize> Lzma2<DICT> {
             let packed = self.word();
             if c >= 0xC0 {
                 let (mut lc, mut lp, mut pb) = (self.byte(), 0, 0);
-                while lc >= 45 {
-                    lc -= 45;
-                    pb += 1;
-                }
+                // Without a division.
                 while lc >= 9 {
                     lc -= 9;
                     lp += 1;
+                    if lp == 5 {
+                        lp = 0;
+                        pb += 1;
+                    }
                 }
                 if lc + lp > 3 || pb > 4 {
                     return Err(XzError::Options);
@@ -292,10 +298,10 @@ impl<const DICT: usize> Lzma2<DICT> {
         Ok(())
     }
 
-    /// The next byte of the chunk; past its end `in_left` goes out of range.
+    /// Takes a byte. Past the end of the chunk `in_left` goes out of range.
     #[inline(never)]
-    fn byte(&mut self) -> u32 {
-        let byte = self.window.get(self.at as usize).copied().unwrap_or(0);
+    pub(crate) fn byte(&mut self) -> u32 {
+        let byte = self.peek();
         self.at += 1;
         self.in_left = self.in_left.wrapping_sub(1);
         u32::from(byte)

@@ -34,6 +34,9 @@ pub const SLICE: u32 = 0x1_0000;
 /// Largest dictionary of a section's streams.
 pub const DICT: usize = 16 * 1024;
 
+/// Largest length in a header.
+const LENGTH_MAX: u32 = 1 << 30;
+
 /// The three streams of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -50,7 +53,7 @@ pub enum Stream {
 pub enum Error {
     /// A section does not begin with `BSDIFF40`.
     Magic,
-    /// A length in a header is negative or larger than the patch.
+    /// A number in a header is negative or above 1 GiB.
     Length,
     /// A section produces nothing, more than a slice, or less though it is not the last.
     SliceLength,
@@ -120,35 +123,32 @@ impl SectionHeader {
             return Err(Error::Magic);
         }
         for (slot, w) in v.iter_mut().zip(&mut words) {
-            *slot = number(w)
-                .and_then(|n| u32::try_from(n).ok())
-                .ok_or(Error::Length)?;
+            match number(w).map(u32::try_from) {
+                Some(Ok(n)) if n <= LENGTH_MAX => *slot = n,
+                _ => return Err(Error::Length),
+            }
         }
-        // Only the low 16 bits count; the sign must be clear.
+        let [control_len, diff_len, extra_len, new_len] = v;
+        if new_len == 0 || new_len > slice {
+            return Err(Error::SliceLength);
+        }
+        // Only the low 16 bits count, as for the original; the sign must be clear.
         let crc = match words.next() {
             Some([a, b, .., h]) if h & 0x80 == 0 => u16::from_le_bytes([*a, *b]),
             _ => return Err(Error::CrcField),
         };
-        let [control_len, diff_len, extra_len, new_len] = v;
-        let header = SectionHeader {
+        Ok(SectionHeader {
             control_len,
             diff_len,
             extra_len,
             new_len,
             crc,
-        };
-        if new_len == 0 || new_len > slice {
-            return Err(Error::SliceLength);
-        }
-        header.section_len().ok_or(Error::Length)?;
-        Ok(header)
+        })
     }
 
-    /// Bytes of the section, header included; `None` past 32 bits.
-    pub fn section_len(&self) -> Option<u32> {
-        (HEADER_LEN as u32)
-            .checked_add(self.control_len)?
-            .checked_add(self.diff_len)?
-            .checked_add(self.extra_len)
+    /// Bytes of the section, header included.
+    pub fn section_len(&self) -> u32 {
+        // No length is above `LENGTH_MAX`.
+        HEADER_LEN as u32 + self.control_len + self.diff_len + self.extra_len
     }
 }

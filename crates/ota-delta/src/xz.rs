@@ -2,7 +2,7 @@
 //! Format" 1.1. Headers, block sizes, index and footer are all checked.
 
 use crate::lzma2::Lzma2;
-use ota_verify::{Crc32, crc32};
+use ota_verify::Crc32;
 
 /// First bytes of every .xz stream.
 pub const MAGIC: [u8; 6] = [0xFD, b'7', b'z', b'X', b'Z', 0];
@@ -48,66 +48,57 @@ enum Stage {
 
 /// Longest block header taken: size, flags, both sizes, LZMA2 filter, padding, CRC.
 const HEADER_MAX: usize = 32;
+/// With this much in sight any part can be taken, but for longer block headers.
+const PART_MAX: usize = 12;
 
 /// One .xz stream with its dictionary of `DICT` bytes, a power of two. All zeros to
 /// begin with; `restart` before use.
 pub(crate) struct Xz<const DICT: usize> {
     lzma: Lzma2<DICT>,
-    stage: Stage,
-    check: bool,
-    /// Input taken so far outside of LZMA2 data, and in it.
-    taken: u32,
+    /// Of the header, the data, the index or the footer.
+    crc: Crc32,
     /// Where the present block or the index begins.
     start: u32,
     produced: u32,
-    /// Of the data; then of the index.
-    crc: Crc32,
-    /// Blocks decoded; then numbers left in the index.
+    /// Blocks decoded, and numbers left in the index.
     blocks: u32,
     numbers: u32,
     /// Sizes of the blocks, as found and as the index says.
     found: u32,
     listed: u32,
+    stage: Stage,
+    check: u8,
 }
 
 /// Folds `value` into a running sum of sizes, in order.
-fn fold(sum: u32, value: u32) -> u32 {
-    (sum ^ value).wrapping_mul(0x0100_0193)
+fn fold(sum: &mut u32, value: u32) {
+    *sum = (*sum ^ value).wrapping_mul(0x0100_0193);
 }
 
-fn word(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(0, |b| u32::from_le_bytes(*b))
-}
-
-fn crc_holds(bytes: &[u8], crc: &[u8]) -> Result<(), XzError> {
-    if crc32(bytes) == word(crc) {
-        Ok(())
-    } else {
-        Err(XzError::HeaderCrc)
-    }
+/// `error` unless `holds`.
+fn ensure(holds: bool, error: XzError) -> Result<(), XzError> {
+    if holds { Ok(()) } else { Err(error) }
 }
 
 impl<const DICT: usize> Xz<DICT> {
     pub(crate) const fn new() -> Self {
         Xz {
             lzma: Lzma2::new(),
-            stage: Stage::StreamHeader,
-            check: false,
-            taken: 0,
+            crc: Crc32::new(),
             start: 0,
             produced: 0,
-            crc: Crc32::new(),
             blocks: 0,
             numbers: 0,
             found: 0,
             listed: 0,
+            stage: Stage::StreamHeader,
+            check: 0,
         }
     }
 
     pub(crate) fn restart(&mut self) {
         self.lzma.clear();
         self.stage = Stage::StreamHeader;
-        self.taken = 0;
         self.blocks = 0;
         self.found = 0;
         self.listed = 0;
@@ -117,9 +108,9 @@ impl<const DICT: usize> Xz<DICT> {
         self.stage == Stage::Done
     }
 
-    /// How much of what was added is still there.
+    /// How much of the input that was added is still there.
     pub(crate) fn in_sight(&self) -> usize {
-        self.lzma.seen().len()
+        self.lzma.in_sight()
     }
 
     /// No part of a stream is longer, nor a symbol.
@@ -141,202 +132,180 @@ impl<const DICT: usize> Xz<DICT> {
         loop {
             if self.stage == Stage::Data {
                 let room = out.get_mut(made..).unwrap_or(&mut []);
-                let before = self.lzma.seen().len() as u32;
-                let n = self.lzma.decode(room)?;
-                self.taken = self
-                    .taken
-                    .wrapping_add(before - self.lzma.seen().len() as u32);
+                self.lzma.decode(room)?;
+                let n = self.lzma.made as usize;
                 self.produced = self.produced.wrapping_add(n as u32);
-                if self.check {
+                if self.check != 0 {
                     self.crc.update(room.get(..n).unwrap_or(&[]));
                 }
                 made += n;
                 if self.lzma.ended() {
                     self.stage = Stage::BlockEnd;
                 } else if n == 0 {
-                    break;
+                    return Ok(made);
                 }
-            } else {
-                let stage = self.stage;
-                let n = self.part()? as u32;
-                if n == 0 && stage == self.stage {
-                    break;
-                }
-                self.lzma.drop_seen(n);
-                self.taken = self.taken.wrapping_add(n);
+            } else if !self.part()? {
+                return Ok(made);
             }
         }
-        Ok(made)
     }
 
-    /// Looks at the part that comes next and goes on to the one after it; how long it
-    /// is. When not all of it is in sight, nothing changes.
-    fn part(&mut self) -> Result<usize, XzError> {
-        let seen = self.lzma.seen();
-        let pad = (self.taken.wrapping_neg() & 3) as usize;
+    /// Takes a byte into the CRC.
+    #[inline(never)]
+    fn next(&mut self) -> u8 {
+        let byte = self.lzma.byte() as u8;
+        self.crc.byte(byte);
+        byte
+    }
+
+    #[inline(never)]
+    fn word(&mut self) -> u32 {
+        let mut word = 0;
+        for _ in 0..4 {
+            word = word >> 8 | self.lzma.byte() << 24;
+        }
+        word
+    }
+
+    /// Takes the CRC of what was taken since the last one.
+    #[inline(never)]
+    fn crc(&mut self) -> Result<(), XzError> {
+        let crc = core::mem::take(&mut self.crc);
+        ensure(self.word() == crc.value(), XzError::HeaderCrc)
+    }
+
+    /// Takes zeros up to `end`, which must lie ahead.
+    #[inline(never)]
+    fn zeros(&mut self, end: u32, error: XzError) -> Result<(), XzError> {
+        while self.lzma.position() != end {
+            ensure(self.next() == 0, error)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the part that comes next, if all of it is in sight.
+    fn part(&mut self) -> Result<bool, XzError> {
+        let here = self.lzma.position();
+        let aligned = here.wrapping_add(3) & !3;
+        let seen = self.lzma.in_sight();
+        if seen < PART_MAX {
+            return Ok(false);
+        }
         match self.stage {
             Stage::StreamHeader => {
-                let Some(head) = seen.first_chunk::<12>() else {
-                    return Ok(0);
-                };
-                if head[..6] != MAGIC {
-                    return Err(XzError::Magic);
+                for byte in MAGIC {
+                    ensure(self.next() == byte, XzError::Magic)?;
                 }
-                crc_holds(&head[6..8], &head[8..])?;
-                if head[6] != 0 || head[7] > 1 {
-                    return Err(XzError::Options);
-                }
-                self.check = head[7] != 0;
+                self.crc = Crc32::new();
+                let zero = self.next();
+                self.check = self.next();
+                self.crc()?;
+                ensure(zero == 0 && self.check <= 1, XzError::Options)?;
                 self.stage = Stage::BlockHeader;
-                Ok(12)
             }
             Stage::BlockHeader => {
-                let Some(&size) = seen.first() else {
-                    return Ok(0);
-                };
-                self.start = self.taken;
-                self.crc = Crc32::new();
+                let size = usize::from(self.lzma.peek()) * 4;
+                ensure(size <= HEADER_MAX - 4, XzError::Options)?;
+                if seen < size + 4 {
+                    return Ok(false);
+                }
+                self.start = here;
+                self.next();
                 if size == 0 {
-                    self.crc.byte(0);
                     self.numbers = self.blocks.wrapping_mul(2).wrapping_add(1);
                     self.stage = Stage::Index;
-                    return Ok(1);
+                } else {
+                    self.block_header(here.wrapping_add(size as u32))?;
                 }
-                let len = usize::from(size) * 4 + 4;
-                if len > HEADER_MAX {
-                    return Err(XzError::Options);
-                }
-                let Some(head) = seen.get(..len) else {
-                    return Ok(0);
-                };
-                block_header(head, DICT as u32)?;
-                self.lzma.restart();
-                self.produced = 0;
-                self.stage = Stage::Data;
-                Ok(len)
             }
             Stage::BlockEnd => {
-                let check = if self.check { 4 } else { 0 };
-                let Some((padding, crc)) = seen
-                    .get(..pad + check)
-                    .and_then(|s| s.split_at_checked(pad))
-                else {
-                    return Ok(0);
-                };
-                zeros(padding)?;
-                if self.check && word(crc) != self.crc.value() {
-                    return Err(XzError::Check);
+                let crc = core::mem::take(&mut self.crc);
+                self.zeros(aligned, XzError::Format)?;
+                if self.check != 0 {
+                    ensure(self.word() == crc.value(), XzError::Check)?;
                 }
-                let unpadded = self
-                    .taken
-                    .wrapping_sub(self.start)
-                    .wrapping_add(check as u32);
-                self.found = fold(fold(self.found, unpadded), self.produced);
+                self.crc = Crc32::new();
+                // The padding does not count.
+                let end = self.lzma.position() - (aligned - here);
+                fold(&mut self.found, end - self.start);
+                fold(&mut self.found, self.produced);
                 self.blocks = self.blocks.wrapping_add(1);
                 self.stage = Stage::BlockHeader;
-                Ok(pad + check)
             }
             Stage::Index => {
-                let (mut value, mut len) = (0u32, 0);
+                let mut value = 0u32;
+                let mut shift = 0;
                 loop {
-                    let Some(&b) = seen.get(len) else {
-                        return Ok(0);
-                    };
+                    let b = self.next();
                     // 32 bits are enough for anything this decoder has decoded itself.
-                    if len == 4 && b > 15 || len != 0 && b == 0 {
+                    if shift == 28 && b > 15 || shift != 0 && b == 0 {
                         return Err(XzError::Format);
                     }
-                    value |= u32::from(b & 0x7F) << (7 * len);
-                    len += 1;
+                    value |= u32::from(b & 0x7F) << shift;
+                    shift += 7;
                     if b & 0x80 == 0 {
                         break;
                     }
                 }
-                self.crc.update(seen.get(..len).unwrap_or(&[]));
                 if self.numbers == self.blocks.wrapping_mul(2).wrapping_add(1) {
-                    if value != self.blocks {
-                        return Err(XzError::Format);
-                    }
+                    ensure(value == self.blocks, XzError::Format)?;
                 } else {
-                    self.listed = fold(self.listed, value);
+                    fold(&mut self.listed, value);
                 }
                 self.numbers -= 1;
                 if self.numbers == 0 {
-                    if self.listed != self.found {
-                        return Err(XzError::Format);
-                    }
+                    ensure(self.listed == self.found, XzError::Format)?;
                     self.stage = Stage::Footer;
                 }
-                Ok(len)
             }
             Stage::Footer => {
-                let Some((padding, rest)) = seen.split_at_checked(pad) else {
-                    return Ok(0);
-                };
-                let Some(rest) = rest.first_chunk::<16>() else {
-                    return Ok(0);
-                };
-                zeros(padding)?;
-                self.crc.update(padding);
-                let (crc, footer) = rest.split_at(4);
-                if word(crc) != self.crc.value() {
-                    return Err(XzError::HeaderCrc);
+                if seen < (aligned - here) as usize + 16 {
+                    return Ok(false);
                 }
-                if footer[10..] != *b"YZ" {
-                    return Err(XzError::Format);
+                self.zeros(aligned, XzError::Format)?;
+                self.crc()?;
+                let crc = self.word();
+                let mut index = 0;
+                for shift in [0, 8, 16, 24] {
+                    index |= u32::from(self.next()) << shift;
                 }
-                crc_holds(&footer[4..10], footer)?;
-                let index = self.taken.wrapping_sub(self.start) + pad as u32;
-                if word(&footer[4..]) != index / 4
-                    || footer[8] != 0
-                    || footer[9] != u8::from(self.check)
-                {
-                    return Err(XzError::Format);
-                }
+                let zero = self.next();
+                let check = self.next();
+                ensure(crc == self.crc.value(), XzError::HeaderCrc)?;
+                let same = index == (aligned - self.start) / 4 && zero == 0 && check == self.check;
+                let end = self.next() == b'Y' && self.next() == b'Z';
+                ensure(same && end, XzError::Format)?;
                 self.stage = Stage::Done;
-                Ok(pad + 16)
             }
-            _ => Ok(0),
+            _ => return Ok(false),
         }
+        Ok(true)
     }
-}
 
-fn zeros(padding: &[u8]) -> Result<(), XzError> {
-    if padding.iter().all(|b| *b == 0) {
+    /// Takes the rest of a block's header; its CRC is at `end`.
+    fn block_header(&mut self, end: u32) -> Result<(), XzError> {
+        let flags = self.next();
+        // One filter; the sizes, which `xz -T` writes, are checked through the index.
+        ensure(flags & 0x3F == 0, XzError::Options)?;
+        for bit in [0x40, 0x80] {
+            if flags & bit != 0 {
+                while self.next() & 0x80 != 0 {}
+            }
+        }
+        let (id, size, prop) = (self.next(), self.next(), self.next());
+        ensure(self.lzma.position() <= end, XzError::Format)?;
+        self.zeros(end, XzError::Options)?;
+        self.crc()?;
+        ensure(id == 0x21 && size == 1 && prop <= 40, XzError::Options)?;
+        // 2^11 and up, in steps of a half: 4, 6, 8, 12, 16 ... KiB.
+        let shift = u32::from(prop) / 2 + 11;
+        let dict = (2 | u32::from(prop) & 1) << shift.min(30);
+        ensure(shift <= 30 && dict <= DICT as u32, XzError::Dictionary)?;
+        self.lzma.restart();
+        self.produced = 0;
+        self.stage = Stage::Data;
         Ok(())
-    } else {
-        Err(XzError::Format)
     }
-}
-
-/// Checks a block's header, whole with its CRC.
-fn block_header(head: &[u8], dict: u32) -> Result<(), XzError> {
-    let Some((body, crc)) = head.split_last_chunk::<4>() else {
-        return Err(XzError::Format);
-    };
-    crc_holds(body, crc)?;
-    let mut bytes = body.iter().copied().skip(1);
-    let mut next = || bytes.next().ok_or(XzError::Format);
-    let flags = next()?;
-    // One filter; the sizes, which `xz -T` writes, are checked through the index.
-    if flags & 0x3F != 0 {
-        return Err(XzError::Options);
-    }
-    for bit in [0x40, 0x80] {
-        if flags & bit != 0 {
-            while next()? & 0x80 != 0 {}
-        }
-    }
-    let (id, size, prop) = (next()?, next()?, next()?);
-    if id != 0x21 || size != 1 || prop > 40 || bytes.any(|b| b != 0) {
-        return Err(XzError::Options);
-    }
-    // 2^11 and up, in steps of a half: 4, 6, 8, 12, 16 ... KiB.
-    let shift = u32::from(prop) / 2 + 11;
-    if shift > 30 || (2 | u32::from(prop) & 1) << shift > dict {
-        return Err(XzError::Dictionary);
-    }
-    Ok(())
 }
 
 /// A whole .xz stream decoded as it arrives. `DICT` is the largest dictionary taken, a

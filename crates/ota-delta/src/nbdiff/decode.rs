@@ -23,14 +23,14 @@ impl Source {
         }
     }
 
-    /// Fills `out` as far as the stream goes; returns how far.
+    /// Fills `out` as far as the stream goes; whether it went far enough.
     #[inline(never)]
     fn fill(
         &mut self,
         patch: &mut dyn ReadAt,
         out: &mut [u8],
         which: Stream,
-    ) -> Result<usize, Error> {
+    ) -> Result<bool, Error> {
         let mut made = 0;
         loop {
             if self.left != 0 && self.xz.in_sight() < Xz::<DICT>::ENOUGH {
@@ -44,26 +44,16 @@ impl Source {
             let room = out.get_mut(made..).unwrap_or(&mut []);
             let got = self.xz.decode(room).map_err(|e| Error::Xz(which, e))?;
             made += got;
-            let stuck = got == 0 && (self.left == 0 || self.xz.in_sight() >= Xz::<DICT>::ENOUGH);
-            if stuck || made == out.len() {
-                return Ok(made);
+            if made == out.len() {
+                return Ok(true);
             }
-        }
-    }
-
-    fn fill_all(
-        &mut self,
-        patch: &mut dyn ReadAt,
-        out: &mut [u8],
-        which: Stream,
-    ) -> Result<(), Error> {
-        if self.fill(patch, out, which)? == out.len() {
-            Ok(())
-        } else if self.xz.done() {
-            // The control data asks for more than the stream has.
-            Err(Error::Control)
-        } else {
-            Err(Error::Xz(which, XzError::Truncated))
+            if got == 0 && (self.left == 0 || self.xz.in_sight() >= Xz::<DICT>::ENOUGH) {
+                return if self.xz.done() {
+                    Ok(false)
+                } else {
+                    Err(Error::Xz(which, XzError::Truncated))
+                };
+            }
         }
     }
 }
@@ -72,45 +62,48 @@ impl Source {
 /// decoders with 16 KiB dictionaries, about 96 KiB. Build it once, in a `static` (all
 /// zeros: it takes no flash) or in memory not otherwise used while patching.
 pub struct Workspace {
-    control: Source,
-    diff: Source,
-    extra: Source,
+    streams: [Source; 3],
 }
 
 impl Workspace {
     /// Usable at once.
     pub const fn new() -> Self {
         Workspace {
-            control: Source::new(),
-            diff: Source::new(),
-            extra: Source::new(),
+            streams: [Source::new(), Source::new(), Source::new()],
         }
     }
 
-    fn sources(&mut self) -> [(&mut Source, Stream); 3] {
-        [
-            (&mut self.control, Stream::Control),
-            (&mut self.diff, Stream::Diff),
-            (&mut self.extra, Stream::Extra),
-        ]
+    /// Fills `out` from a stream.
+    fn fill(&mut self, patch: &mut dyn ReadAt, out: &mut [u8], which: Stream) -> Result<(), Error> {
+        let Some(source) = self.streams.get_mut(which as usize) else {
+            return Ok(());
+        };
+        if source.fill(patch, out, which)? {
+            Ok(())
+        } else {
+            // The control data asks for more than the stream has.
+            Err(Error::Control)
+        }
     }
 
     /// The streams must now be at their ends, footer and all, with nothing behind.
     fn finish(&mut self, patch: &mut dyn ReadAt) -> Result<(), Error> {
-        for (s, which) in self.sources() {
-            if s.len == 0 && which != Stream::Control {
-                // Not there, for want of bytes to carry.
-                continue;
+        let mut which = Stream::Control;
+        for s in &mut self.streams {
+            // Nothing at all does as well as an empty stream.
+            if s.len != 0 || which == Stream::Control {
+                if s.fill(patch, &mut [0], which)? {
+                    return Err(Error::Surplus(which));
+                }
+                if s.left as usize + s.xz.in_sight() != 0 {
+                    return Err(Error::Xz(which, XzError::Trailing));
+                }
             }
-            if s.fill(patch, &mut [0], which)? != 0 {
-                return Err(Error::Surplus(which));
-            }
-            if !s.xz.done() {
-                return Err(Error::Xz(which, XzError::Truncated));
-            }
-            if s.left != 0 || s.xz.in_sight() != 0 {
-                return Err(Error::Xz(which, XzError::Trailing));
-            }
+            which = if which == Stream::Control {
+                Stream::Diff
+            } else {
+                Stream::Extra
+            };
         }
         Ok(())
     }
@@ -157,7 +150,7 @@ pub fn scan(
             header,
         };
         visit(&info)?;
-        at += header.section_len().unwrap_or(0);
+        at += header.section_len();
         if header.new_len < slice && at < patch_len {
             return Err(Error::SliceLength);
         }
@@ -186,7 +179,7 @@ fn read_header(
     let mut bytes = [0; HEADER_LEN];
     patch.read_at(at, &mut bytes)?;
     let header = SectionHeader::parse(&bytes, slice)?;
-    if header.section_len().is_none_or(|len| len > room) {
+    if header.section_len() > room {
         return Err(Error::Truncated);
     }
     Ok(header)
@@ -225,7 +218,7 @@ impl<'w> SliceDecoder<'w> {
         let header = read_header(patch, section_offset, patch_len, slice)?;
         let mut at = section_offset + HEADER_LEN as u32;
         let lens = [header.control_len, header.diff_len, header.extra_len];
-        for ((source, _), len) in ws.sources().into_iter().zip(lens) {
+        for (source, len) in ws.streams.iter_mut().zip(lens) {
             source.xz.restart();
             source.next = at;
             source.left = len;
@@ -273,7 +266,7 @@ impl<'w> SliceDecoder<'w> {
                 let piece = room.get_mut(..n).unwrap_or(&mut []);
                 let mut before = [0; 256];
                 let before = before.get_mut(..n).unwrap_or(&mut []);
-                self.ws.diff.fill_all(patch, piece, Stream::Diff)?;
+                self.ws.fill(patch, piece, Stream::Diff)?;
                 old.read_at(self.old_pos as u32, before)
                     .map_err(|_| Error::OldIo)?;
                 for (p, b) in piece.iter_mut().zip(before) {
@@ -284,7 +277,7 @@ impl<'w> SliceDecoder<'w> {
             } else if self.copy != 0 {
                 n = room.len().min(self.copy as usize);
                 let piece = room.get_mut(..n).unwrap_or(&mut []);
-                self.ws.extra.fill_all(patch, piece, Stream::Extra)?;
+                self.ws.fill(patch, piece, Stream::Extra)?;
                 self.copy -= n as u32;
             } else {
                 self.triple(patch)?;
@@ -308,9 +301,7 @@ impl<'w> SliceDecoder<'w> {
         // anywhere, as nothing is read after it.
         self.old_pos = self.old_pos.checked_add(self.seek).ok_or(Error::Control)?;
         let mut bytes = [0; 24];
-        self.ws
-            .control
-            .fill_all(patch, &mut bytes, Stream::Control)?;
+        self.ws.fill(patch, &mut bytes, Stream::Control)?;
         let mut v = [0i32; 3];
         let (words, _) = bytes.as_chunks::<8>();
         for (slot, w) in v.iter_mut().zip(words) {
