@@ -2,7 +2,7 @@
 #![cfg(feature = "encode")]
 
 use ota_delta::io::Spliced;
-use ota_delta::nbdiff::{self, Error, Options, SliceDecoder, Workspace};
+use ota_delta::nbdiff::{self, Error, Options, SliceDecoder, Stream, Workspace};
 
 /// Accepted by the original decoder: control (100,5,0),(156,0,-156).
 const VECTOR: &str = "4253444946463430480000000000000044000000000000003c000000000000000501000000000000d911000000000000fd377a585a0000016922de3602002101\
@@ -153,6 +153,159 @@ fn growing_shrinking_and_unrelated() {
         assert_eq!(&apply(old, &patch, nbdiff::SLICE, 4096).unwrap(), new);
     }
     assert!(nbdiff::encode(&a, &[], &Options::default(), &|_| {}).is_err());
+}
+
+fn xz(data: &[u8]) -> Vec<u8> {
+    use lzma_rust2::{CheckType, LzmaOptions, XzOptions, XzWriter};
+    use std::io::Write;
+    let mut options = XzOptions::with_preset(6);
+    options.lzma_options = LzmaOptions {
+        dict_size: 4096,
+        ..LzmaOptions::with_preset(6)
+    };
+    options.set_check_sum_type(CheckType::Crc32);
+    let mut writer = XzWriter::new(Vec::new(), options).unwrap();
+    writer.write_all(data).unwrap();
+    writer.finish().unwrap()
+}
+
+/// Sign and magnitude.
+fn number(v: i64) -> [u8; 8] {
+    let sign = if v < 0 { 1 << 63 } else { 0 };
+    (v.unsigned_abs() | sign).to_le_bytes()
+}
+
+/// A section of one slice, put together by hand.
+fn section(triples: &[[i64; 3]], diff: &[u8], extra: &[u8], new: &[u8]) -> Vec<u8> {
+    let control: Vec<u8> = triples.iter().flatten().flat_map(|v| number(*v)).collect();
+    let streams = [xz(&control), xz(diff), xz(extra)];
+    let mut out = nbdiff::MAGIC.to_vec();
+    for stream in &streams {
+        out.extend(number(stream.len() as i64));
+    }
+    out.extend(number(new.len() as i64));
+    out.extend(number(i64::from(ota_verify::crc16_xmodem(0, new))));
+    out.extend(streams.concat());
+    out
+}
+
+/// What comes of control triples that make `abcdEF` of `abcdefgh`.
+fn by_hand(triples: &[[i64; 3]], diff: &[u8], extra: &[u8]) -> Result<Vec<u8>, Error> {
+    let patch = section(triples, diff, extra, b"abcdEF");
+    apply(b"abcdefgh", &patch, nbdiff::SLICE, 4)
+}
+
+#[test]
+fn triples_that_make_sense() {
+    let good = Ok(b"abcdEF".to_vec());
+    let (d, e) = (&[0; 4][..], &b"EF"[..]);
+    assert_eq!(by_hand(&[[4, 2, 0]], d, e), good);
+    // The move of the last triple leads nowhere: nothing is read after it.
+    assert_eq!(by_hand(&[[4, 2, -99]], d, e), good);
+    // bsdiff may move several times before it adds: each one is a step in the slice.
+    let moves = [[0, 0, 7], [0, 0, -3], [0, 0, -4], [4, 2, 0]];
+    assert_eq!(by_hand(&moves, d, e), good);
+    // Streams in pieces, in another order.
+    assert_eq!(by_hand(&[[2, 0, 0], [2, 1, 1], [0, 1, 0]], d, e), good);
+    assert_eq!(by_hand(&[[0, 6, 0]], &[], b"abcdEF"), good);
+    assert_eq!(by_hand(&[[6, 0, 0]], &[0, 0, 0, 0, 224, 224], &[]), good);
+}
+
+#[test]
+fn triples_that_do_not() {
+    let (d, e) = (&[0; 4][..], &b"EF"[..]);
+    let control = Err(Error::Control);
+    // Negative, past the slice, past what is left of it.
+    assert_eq!(by_hand(&[[-4, 2, 0]], d, e), control);
+    assert_eq!(by_hand(&[[4, -2, 0]], d, e), control);
+    assert_eq!(by_hand(&[[7, 0, 0]], &[0; 7], e), control);
+    assert_eq!(by_hand(&[[4, 3, 0]], d, b"EFG"), control);
+    assert_eq!(by_hand(&[[4, 0, 0], [3, 0, 0]], &[0; 7], e), control);
+    // In front of the old image, behind it, outside of 31 bits.
+    assert_eq!(by_hand(&[[0, 0, -1], [4, 2, 0]], d, e), control);
+    assert_eq!(by_hand(&[[0, 0, 5], [4, 2, 0]], d, e), control);
+    assert_eq!(by_hand(&[[1 << 32, 6, 0]], d, e), control);
+    assert_eq!(by_hand(&[[0, 0, 1 << 31], [4, 2, 0]], d, e), control);
+    let far = i64::from(i32::MAX);
+    assert_eq!(
+        by_hand(&[[0, 0, far], [0, 0, far], [4, 2, 0]], d, e),
+        control
+    );
+    // More moves than bytes.
+    let mut moves = vec![[0, 0, 0]; 6];
+    moves.push([4, 2, 0]);
+    assert_eq!(by_hand(&moves, d, e), Ok(b"abcdEF".to_vec()));
+    moves.insert(0, [0, 0, 0]);
+    assert_eq!(by_hand(&moves, d, e), control);
+    // Streams that end early, or go on.
+    assert_eq!(by_hand(&[[4, 1, 0]], d, b"E"), control);
+    assert_eq!(by_hand(&[[4, 2, 0]], &d[1..], e), control);
+    let surplus = |which| Err(Error::Surplus(which));
+    let more = [[4, 2, 0], [0, 0, 0]];
+    assert_eq!(by_hand(&more, d, e), surplus(Stream::Control));
+    assert_eq!(by_hand(&more[..1], &[0; 5], e), surplus(Stream::Diff));
+    assert_eq!(by_hand(&more[..1], d, b"EFG"), surplus(Stream::Extra));
+}
+
+#[test]
+fn numbers_of_a_header() {
+    let good = section(&[[0, 6, 0]], &[], b"abcdEF", b"abcdEF");
+    let with = |at: usize, bytes: [u8; 8]| {
+        let mut bad = good.clone();
+        bad[at..at + 8].copy_from_slice(&bytes);
+        apply(b"abcdefgh", &bad, nbdiff::SLICE, 4)
+    };
+    for at in [8, 16, 24, 32] {
+        assert_eq!(with(at, number(-1)), Err(Error::Length), "at {at}");
+        assert_eq!(with(at, number(1 << 32)), Err(Error::Length), "at {at}");
+    }
+    for at in [8, 16, 24] {
+        assert_eq!(with(at, number(4000)), Err(Error::Truncated), "at {at}");
+    }
+    assert_eq!(with(32, number(0)), Err(Error::SliceLength));
+    assert_eq!(with(32, number(0x1_0001)), Err(Error::SliceLength));
+    assert_eq!(with(40, number(-1)), Err(Error::CrcField));
+    assert_eq!(with(0, *b"BSDIFF41"), Err(Error::Magic));
+}
+
+/// Every byte changed and every length of a patch of several sections: an error, or an
+/// image; and where that is not the right one, its digest tells, as a bare CRC-16 may not.
+#[test]
+fn damage_is_found_at_the_latest_by_the_digest() {
+    let old = sample(21, 9_000);
+    let mut new = old.clone();
+    new.splice(1000..1200, sample(22, 150));
+    for byte in new[5000..].iter_mut().step_by(61) {
+        *byte ^= 0x24;
+    }
+    let options = Options {
+        slice: 4096,
+        dict: 4096,
+    };
+    let patch = nbdiff::encode(&old, &new, &options, &|_| {}).unwrap();
+    let (mut refused, mut right, mut fooled) = (0, 0, 0);
+    let mut judge = |bad: &[u8]| match apply(&old, bad, 4096, 1000) {
+        Err(_) => refused += 1,
+        Ok(got) if got == new => right += 1,
+        Ok(_) => fooled += 1,
+    };
+    for at in 0..patch.len() {
+        for flip in [1, 0x10, 0x80, 0xFF] {
+            let mut bad = patch.clone();
+            bad[at] ^= flip;
+            judge(&bad);
+        }
+        judge(&patch[..at]);
+    }
+    println!(
+        "{} bytes: {refused} refused, {right} still right, {fooled} past the CRC-16",
+        patch.len()
+    );
+    // A patch cut between sections is a shorter patch: only the image's length tells.
+    assert_eq!(fooled, 2);
+    // The unused bits of the CRC fields, three sections of them.
+    assert!(right >= 3 * 5 * 3, "{right}");
+    assert!(refused > 40 * right);
 }
 
 #[test]
