@@ -12,6 +12,9 @@ use common::*;
 use ota_verify::{Requirement, Trailer, md5};
 use serde_json::{Value, json};
 
+/// Program unit of the flash.
+const UNIT: usize = 32;
+
 /// What becomes of the same package when all is well.
 #[derive(Clone, Copy, PartialEq)]
 enum Again {

@@ -8,6 +8,9 @@ use common::*;
 use ota_agent::{ConnectFailure, Security};
 use ota_bootlib::BootState;
 
+/// Program unit of the flash.
+const UNIT: usize = 32;
+
 struct Images {
     old: Vec<u8>,
     new: Vec<u8>,

@@ -8,6 +8,9 @@ use common::server::Fault;
 use common::*;
 use ota_flash::sim::CutVariant;
 
+/// Program unit of the flash.
+const UNIT: usize = 32;
+
 /// What the design promises: so many bytes are fetched twice for each cut.
 const TWICE: usize = 64 * 1024 + SECTOR;
 

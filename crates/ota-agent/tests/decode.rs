@@ -12,6 +12,9 @@ use ota_flash::sim::CutVariant;
 use ota_verify::build::PrivateKey;
 use ota_verify::{Policy, Requirement, sha256};
 
+/// Program unit of the flash.
+const UNIT: usize = 32;
+
 /// A figure that is shown also when the test passes.
 fn say(figure: &str) {
     let _ = writeln!(std::io::stderr(), "{figure}");

@@ -10,6 +10,9 @@ use ota_bootlib::Strategy;
 use ota_proto::signon::Credentials;
 use ota_verify::{Coding, Policy, Version};
 
+/// Program unit of the flash.
+const UNIT: usize = 32;
+
 struct Seven;
 
 impl Rng for Seven {

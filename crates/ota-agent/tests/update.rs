@@ -4,6 +4,9 @@ mod common;
 
 use common::*;
 
+/// Program unit of the flash.
+const UNIT: usize = 32;
+
 #[test]
 fn from_one_version_to_the_next() {
     let (old, new) = (image("1.0.0", 20_000, None), image("2.0.0", 21_000, None));

@@ -54,11 +54,15 @@ fn row<const S: usize, const U: usize>(
     let started = Instant::now();
     let name = format!("{} {what}", world.strategy.name());
     let row = Sweep { world, plan }.run(&name, geometry);
+    show(rows, row, started.elapsed().as_secs_f32());
+}
+
+fn show(rows: &mut Vec<Row>, row: Row, seconds: f32) {
     println!("{}", line(&row));
     if let Some(first) = &row.first {
         println!("    first: {first}");
     }
-    eprintln!("    {:.1} s", started.elapsed().as_secs_f32());
+    eprintln!("    {seconds:.1} s");
     rows.push(row);
 }
 
@@ -125,6 +129,7 @@ pub fn run(amount: Amount) -> Vec<Row> {
     let mut rows = Vec::new();
     small(&mut rows, amount);
     large(&mut rows, amount);
+    crate::stream::rows(amount, &mut |row, seconds| show(&mut rows, row, seconds));
     println!(
         "hottest: slot sector / journal sector, twice: units programmed twice without a cut / \
          at most with cuts (zeros over an interrupted journal row)"
@@ -306,6 +311,14 @@ pub fn explored(full: bool) -> bool {
 /// An unknown argument.
 pub fn main(args: &[String]) -> Result<bool, String> {
     let mut amount = Amount::QUICK;
+    if args.iter().any(|a| a == "--stream") {
+        let full = args.iter().any(|a| a == "--full");
+        let amount = if full { Amount::FULL } else { Amount::QUICK };
+        println!("{}", head());
+        let mut rows = Vec::new();
+        crate::stream::rows(amount, &mut |row, seconds| show(&mut rows, row, seconds));
+        return Ok(rows.iter().all(Row::is_right));
+    }
     if args.iter().any(|a| a == "--explore") {
         return Ok(explored(args.iter().any(|a| a == "--full")));
     }

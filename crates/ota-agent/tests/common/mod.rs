@@ -27,11 +27,12 @@ use serde_json::{Value, json};
 
 use self::exec::{Rest, Time};
 use self::net::Net;
+/// Program unit of the flash.
+use super::UNIT;
 
 pub const PK: &str = "a1TestPK001";
 pub const DN: &str = "dev001";
 pub const SECTOR: usize = 4096;
-pub const UNIT: usize = 32;
 pub type Flash = SimFlash<SECTOR, UNIT>;
 pub type View<'a> = Partition<'a, Flash>;
 
@@ -126,6 +127,8 @@ pub struct World {
     pub erases_in_flight: Cell<usize>,
     /// The application starts without the boot loader.
     pub no_loader: Cell<bool>,
+    /// Called with each start: whether it is on trial.
+    pub on_start: RefCell<Option<Box<dyn FnMut(&World, bool)>>>,
 }
 
 struct Dice<'a>(&'a Cell<u32>);
@@ -179,6 +182,7 @@ impl World {
             decoders: RefCell::default(),
             erases_in_flight: Cell::new(0),
             no_loader: Cell::new(false),
+            on_start: RefCell::default(),
         }
     }
 
@@ -236,6 +240,9 @@ impl World {
         let Decision::Start { trial, .. } = decision else {
             return Stop::Recovery;
         };
+        if let Some(look) = &mut *self.on_start.borrow_mut() {
+            look(self, trial);
+        }
         let descriptor = read_descriptor(&mut NorReader(&mut parts.active), Coding::Plain);
         let version = descriptor.unwrap().unwrap().version;
         let version = match *self.says.borrow() {
