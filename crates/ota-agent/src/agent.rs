@@ -297,9 +297,16 @@ where
                     self.tell(result);
                     self.session.borrow_mut().installed(now, result);
                 }
-                Action::Remember { digest, cause } => {
-                    if let Some(digest) = judge::digest(&digest) {
+                Action::Remember {
+                    digest: offered,
+                    cause,
+                } => {
+                    if let Some(digest) = judge::digest(&offered) {
                         self.boot_state(|boot| boot.remember(&digest, cause));
+                        let known = self.device.borrow_mut().boot.failed_before(&digest);
+                        if known.is_some() {
+                            self.session.borrow_mut().give_up(&offered, cause);
+                        }
                     }
                 }
                 Action::Confirm => {

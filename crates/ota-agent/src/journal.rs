@@ -210,10 +210,10 @@ impl<P: NorFlash, H: Hooks> BootRequest for BootJournal<P, H> {
             .then_some(Step::Upgrade)
     }
 
-    fn remember(&mut self, digest: &Digest, _cause: Cause) -> Result<(), Cause> {
+    fn remember(&mut self, digest: &Digest, why: Cause) -> Result<(), Cause> {
         let result = self
             .journal
-            .offer_failed(&short(digest), true, &mut self.hooks);
+            .offer_failed(&short(digest), why.permanent(), &mut self.hooks);
         result.map_err(cause)
     }
 }

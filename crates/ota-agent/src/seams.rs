@@ -250,7 +250,8 @@ pub trait BootRequest {
     /// The step under which this very package failed for good, if it did.
     fn failed_before(&mut self, digest: &Digest) -> Option<Step>;
 
-    /// Remembers that this package failed for good.
+    /// Remembers that this package failed: for good if the cause is
+    /// [permanent](Cause::permanent), else it is counted, and twice is for good.
     fn remember(&mut self, digest: &Digest, cause: Cause) -> Result<(), Cause>;
 }
 

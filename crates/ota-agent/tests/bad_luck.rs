@@ -756,3 +756,30 @@ fn power_goes_after_the_new_version_runs_and_before_its_report() {
     assert!(w.runs(&i.new) && w.is_settled(), "{}", w.tail());
     assert_eq!(w.net.broker.borrow().failures(), []);
 }
+
+/// The file on the server is another one than was offered. Power fails between the
+/// two downloads that prove it.
+#[test]
+fn a_wrong_digest_is_counted_over_resets() {
+    let Images { old, new, .. } = images();
+    for cut in [false, true] {
+        let w = World::new(&old, 8);
+        w.publish("2.0.0", &new);
+        w.net.server.borrow_mut().always = Some(Fault::Spoilt);
+        if cut {
+            w.off_at.replace(Some(("Download {".into(), 2)));
+            assert_eq!(w.power(5 * MINUTE), Stop::Cut);
+            assert_eq!(w.net.server.borrow().sent, new.len());
+            w.off_at.replace(None);
+        }
+        w.live(5 * MINUTE);
+        assert!(w.runs(&old), "{}", w.tail());
+        // Two full downloads, not one more for the reset.
+        assert_eq!(w.net.server.borrow().sent, 2 * new.len(), "{}", w.tail());
+        let failures = w.net.broker.borrow().failures();
+        assert_eq!(failures.last(), Some(&(-3, "digest mismatch".to_owned())));
+        // And it stays refused.
+        w.live(5 * MINUTE);
+        assert_eq!(w.net.server.borrow().sent, 2 * new.len(), "{}", w.tail());
+    }
+}

@@ -127,6 +127,8 @@ pub struct World {
     pub erases_in_flight: Cell<usize>,
     /// The application starts without the boot loader.
     pub no_loader: Cell<bool>,
+    /// Power goes when this text shows up in the log for the n-th time.
+    pub off_at: RefCell<Option<(String, usize)>>,
     /// Called with each start: whether it is on trial.
     pub on_start: RefCell<Option<Box<dyn FnMut(&World, bool)>>>,
 }
@@ -182,6 +184,7 @@ impl World {
             decoders: RefCell::default(),
             erases_in_flight: Cell::new(0),
             no_loader: Cell::new(false),
+            off_at: RefCell::default(),
             on_start: RefCell::default(),
         }
     }
@@ -340,6 +343,14 @@ impl World {
         if cancel {
             self.control.cancel();
             self.cancel_at.replace(None);
+        }
+        if let Some((wanted, n)) = &mut *self.off_at.borrow_mut()
+            && text.contains(wanted.as_str())
+        {
+            *n = n.saturating_sub(1);
+            if *n == 0 {
+                self.flash.borrow_mut().power_off();
+            }
         }
         self.log.borrow_mut().push(text);
     }

@@ -83,7 +83,8 @@
 //!   [`Config::max_attempts`] in a row without a new byte. An expired URL is
 //!   replaced through firmware/get. Other causes end the update at once; those
 //!   that cannot go away ([`Cause::permanent`]) are handed out to be remembered
-//!   by digest. A digest mismatch is permanent after two full downloads.
+//!   by digest. A digest mismatch is permanent after two full downloads, which
+//!   the boot state counts, so that resets between them do not matter.
 //! * Progress uses only the steps of the cloud; the fine cause is the `desc`. A
 //!   failure is published again until it is acknowledged.
 //! * The download goes on while the broker is away.
@@ -226,7 +227,9 @@ pub enum Action {
     Verify,
     /// Hand the image to the boot loader durably; answer with [`Session::installed`].
     Install,
-    /// Remember that this package failed for good.
+    /// Remember that this package failed: for good if [`Cause::permanent`], else it is
+    /// counted, and the second time is for good. If it is now, answer with
+    /// [`Session::give_up`].
     Remember {
         /// Digest of the package.
         digest: Digest,

@@ -435,6 +435,27 @@ fn two_full_downloads_with_a_wrong_digest_are_proof() {
 }
 
 #[test]
+fn a_wrong_digest_counts_over_resets() {
+    let mut s = in_state("idle");
+    s.received(1, Topic::Upgrade, &push(), &mut Yes(0));
+    assert!(drain(&mut s, 1, true).contains("start"));
+    s.download(1, DownloadEvent::Complete);
+    assert_eq!(drain(&mut s, 1, true), "verify");
+    s.verified(1, Err(CheckError::Digest));
+    // The boot state has counted one before the reset.
+    let Some(Action::Remember { digest, cause }) = s.poll(1) else {
+        panic!("not remembered");
+    };
+    assert!(!cause.permanent());
+    let other = crate::messages::Digest::new(crate::messages::Method::Md5, &[9; 16]).unwrap();
+    s.give_up(&other, cause);
+    assert_eq!(s.state(), State::Downloading);
+    s.give_up(&digest, cause);
+    assert_eq!(s.state(), State::Idle);
+    assert_eq!(drain(&mut s, 1, true), "step-3");
+}
+
+#[test]
 fn a_flapping_file_ends() {
     let mut s = in_state("down");
     let mut now = 10;

@@ -2,6 +2,7 @@
 
 use super::{Next, Phase, RESTARTS_MAX, Session, todo};
 use crate::http::HttpError;
+use crate::messages::Digest;
 use crate::session::cause::Remedy;
 use crate::session::{Cause, CheckError, DownloadError, DownloadEvent};
 
@@ -86,11 +87,24 @@ impl Session<'_> {
     fn mismatch(&mut self, cause: Cause) {
         if self.from_zero {
             self.mismatches = self.mismatches.saturating_add(1);
+            // Counted outside as well: a reset between the two must not begin anew.
+            if let Some(offer) = &self.offer {
+                self.remember = Some((offer.digest, cause));
+            }
         }
         if self.mismatches >= 2 {
-            self.fail(cause, true);
+            self.fail(cause, false);
         } else {
             self.restart();
+        }
+    }
+
+    /// The package with this digest has failed often enough, counted over resets: the
+    /// download that was to begin once more does not. Ignored for any other package.
+    pub fn give_up(&mut self, digest: &Digest, cause: Cause) {
+        let same = self.offer.as_ref().is_some_and(|o| o.digest == *digest);
+        if same && self.phase == Phase::Downloading && self.todo & todo::START != 0 {
+            self.fail(cause, false);
         }
     }
 
