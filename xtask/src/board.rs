@@ -5,6 +5,7 @@ use crate::sh::Cmd;
 use crate::toolchain::Board;
 use anyhow::{Result, bail};
 use clap::Subcommand;
+use std::path::Path;
 
 /// Board tasks.
 #[derive(Subcommand)]
@@ -28,11 +29,11 @@ const DEVICE: [&str; 7] = [
     "hal-mk3060",
 ];
 
-/// Runs one board task.
-pub fn run(task: Task) -> Result<()> {
+/// Runs one board task; arguments name files as seen from `here`.
+pub fn run(task: Task, here: &Path) -> Result<()> {
     match task {
         Task::Check => check(),
-        Task::Build(build) => build.run(),
+        Task::Build(build) => build.run(here),
         Task::Size => images::size(),
     }
 }

@@ -46,14 +46,20 @@ const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Builds and runs.
-pub fn run(what: &What) -> Result<()> {
+/// Builds and runs; a saved input is named as seen from `here`.
+pub fn run(what: &What, here: &Path) -> Result<()> {
     let known = targets()?;
     if let Some(other) = what.targets.iter().find(|t| !known.contains(t)) {
         bail!("no fuzz target {other}; there are: {}", known.join(", "));
     }
-    if what.input.is_some() && what.targets.len() != 1 {
-        bail!("a saved input belongs to one target");
+    let input = what.input.as_ref().map(|path| here.join(path));
+    if let Some(path) = &input {
+        if what.targets.len() != 1 {
+            bail!("a saved input belongs to one target");
+        }
+        if !path.is_file() {
+            bail!("no file {}", path.display());
+        }
     }
     let wanted = match what.targets.is_empty() {
         true => known,
@@ -75,17 +81,17 @@ pub fn run(what: &What) -> Result<()> {
     build.run()?;
     let programs = folder.join(host).join("release");
     for target in &wanted {
-        one(what, target, &programs, &folder)?;
+        let program = Cmd::new(programs.join(target));
+        match &input {
+            Some(input) => program.arg(input).run()?,
+            None => one(what, target, program, &programs, &folder)?,
+        }
     }
     println!("fuzz: nothing found in {}", wanted.join(", "));
     Ok(())
 }
 
-fn one(what: &What, target: &str, programs: &Path, folder: &Path) -> Result<()> {
-    let program = Cmd::new(programs.join(target));
-    if let Some(input) = &what.input {
-        return program.arg(input).run();
-    }
+fn one(what: &What, target: &str, program: Cmd, programs: &Path, folder: &Path) -> Result<()> {
     // What a run learns is kept with the build and used by the next one.
     let corpus = folder.join("corpus").join(target);
     let found = folder.join("found").join(target);

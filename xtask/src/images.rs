@@ -21,9 +21,9 @@ pub struct Build {
     /// Private key (PEM) that signs the image
     #[arg(long)]
     sign: Option<PathBuf>,
-    /// Where the files go
-    #[arg(long, short, default_value = "target/images")]
-    out: PathBuf,
+    /// Where the files go [default: target/images of the workspace]
+    #[arg(long, short)]
+    out: Option<PathBuf>,
 }
 
 /// A program for the board.
@@ -144,17 +144,20 @@ fn check_instructions(elf: &Path) -> Result<()> {
 }
 
 impl Build {
-    /// Builds and packs.
-    pub fn run(self) -> Result<()> {
+    /// Builds and packs; arguments name files as seen from `here`.
+    pub fn run(self, here: &Path) -> Result<()> {
         let board = Board::find()?;
-        let out = root().join(&self.out);
+        let out = match &self.out {
+            Some(out) => here.join(out),
+            None => root().join("target/images"),
+        };
         std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
         let keys = self
             .key
             .iter()
             .map(|key| {
-                key.canonicalize()
-                    .with_context(|| key.display().to_string())
+                let path = here.join(key).canonicalize();
+                path.with_context(|| key.display().to_string())
             })
             .collect::<Result<Vec<_>>>()?;
         let loader = BOOT2.binary(&board, &keys, &out)?;
@@ -170,7 +173,7 @@ impl Build {
             .arg(&image)
             .arg(&app);
         if let Some(key) = &self.sign {
-            pack = pack.arg("--sign").arg(key);
+            pack = pack.arg("--sign").arg(here.join(key));
         }
         pack.run()?;
         // The same without the trailer, as the original build leaves it too.

@@ -87,10 +87,10 @@ fn run(args: Args) -> Result<u8> {
         Task::Setup { yes } => tools::setup(yes)?,
         Task::Demo { args } => return program("ota-cli", "dev", Some("demo"), args, &here),
         Task::Test { only } => test::run(only)?,
-        Task::Board { task } => board::run(task)?,
+        Task::Board { task } => board::run(task, &here)?,
         Task::Size => images::size()?,
         Task::Bench { args } => return program("uota-bench", "release", None, args, &here),
-        Task::Fuzz(what) => fuzz::run(&what)?,
+        Task::Fuzz(what) => fuzz::run(&what, &here)?,
         Task::Powercut { args } => return program("powercut", "release", None, args, &here),
     }
     Ok(0)

@@ -51,7 +51,7 @@ pub fn run(only: Option<Part>) -> Result<()> {
                 Part::Host => host()?,
                 Part::Peers => peers()?,
                 Part::Board => board::test()?,
-                Part::Fuzz => fuzz::run(&fuzz::What::smoke(SMOKE))?,
+                Part::Fuzz => fuzz::run(&fuzz::What::smoke(SMOKE), Path::new("."))?,
             }
             println!("== {name}: passed in {} s", start.elapsed().as_secs());
         }
