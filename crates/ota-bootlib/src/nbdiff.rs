@@ -41,36 +41,20 @@ impl Patch for Nbdiff<'_> {
         .ok()
     }
 
-    fn rebuild(
+    fn begin(
         &mut self,
         patch: &mut dyn ReadAt,
         slice_len: u32,
         section: Section,
-        old: &mut dyn ReadAt,
-        buf: &mut [u8],
-        out: &mut dyn FnMut(&[u8]) -> bool,
+        old_len: u32,
     ) -> Option<()> {
-        let (patch_len, old_len) = (patch.size(), old.size());
-        let mut slice = SliceDecoder::begin(
-            self.workspace,
-            patch,
-            section.at,
-            patch_len,
-            slice_len,
-            old_len,
-        )
-        .ok()?;
-        if slice.header().new_len != section.new_len || buf.is_empty() {
-            return None;
-        }
-        let mut left = section.new_len;
-        while left > 0 {
-            let n = slice.read(patch, old, buf).ok()?;
-            if n == 0 || !out(buf.get(..n)?) {
-                return None;
-            }
-            left = left.checked_sub(n as u32)?;
-        }
-        Some(())
+        let len = patch.size();
+        let slice = SliceDecoder::begin(self.workspace, patch, section.at, len, slice_len, old_len);
+        (slice.ok()?.header().new_len == section.new_len).then_some(())
+    }
+
+    fn read(&mut self, patch: &mut dyn ReadAt, old: &mut dyn ReadAt, out: &mut [u8]) -> Option<()> {
+        let made = SliceDecoder::resume(self.workspace).read(patch, old, out);
+        (made == Ok(out.len())).then_some(())
     }
 }

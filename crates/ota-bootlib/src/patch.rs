@@ -27,17 +27,19 @@ pub trait Patch {
         visit: &mut dyn FnMut(Section) -> bool,
     ) -> Option<u32>;
 
-    /// Rebuilds one slice and hands it to `out` in pieces, in order. `old` shows
-    /// the new image in front of the slice and the old one from there on. `buf`
-    /// is scratch space. `None` when the patch is damaged, does not fit `old`,
-    /// or `out` returned `false`.
-    fn rebuild(
+    /// Begins to rebuild a slice. `old_len` bytes can be read of what
+    /// [`read`](Self::read) is given as `old`. `None` when its header is damaged.
+    fn begin(
         &mut self,
         patch: &mut dyn ReadAt,
         slice_len: u32,
         section: Section,
-        old: &mut dyn ReadAt,
-        buf: &mut [u8],
-        out: &mut dyn FnMut(&[u8]) -> bool,
+        old_len: u32,
     ) -> Option<()>;
+
+    /// Fills `out` with the next bytes of the slice; it is never longer than what is
+    /// left. `old` shows the new image in front of the slice and the old one from
+    /// there on. `None` when the patch is damaged or does not fit `old`, at the
+    /// latest with the last byte.
+    fn read(&mut self, patch: &mut dyn ReadAt, old: &mut dyn ReadAt, out: &mut [u8]) -> Option<()>;
 }

@@ -38,9 +38,13 @@ use crate::verify::Verify;
 /// Slices of AliOS patches.
 const DEFAULT_SLICE: u32 = 64 << 10;
 
-/// A part of a slot as something that can be read, shared with a writer.
+/// Slots as something that can be read, shared with a writer: one up to `split`, the
+/// other from there on.
 struct Shared<'c, 'a, P> {
-    place: &'c RefCell<&'c mut Place<'a, P>>,
+    front: &'c RefCell<&'c mut Place<'a, P>>,
+    rest: &'c RefCell<&'c mut Place<'a, P>>,
+    split: u32,
+    /// What is offset 0 in the first.
     base: u32,
     len: u32,
 }
@@ -52,40 +56,22 @@ impl<P: NorFlash> ReadAt for Shared<'_, '_, P> {
         if end > self.len {
             return Err(error);
         }
-        let mut place = self.place.try_borrow_mut().map_err(|_| error)?;
-        // Patches are read byte by byte, whatever the flash reads at once.
-        NorReader(&mut *place.flash).read_at(self.base + offset, buf)
-    }
-
-    fn size(&self) -> u32 {
-        self.len
-    }
-}
-
-/// The new image up to `split`, the old one from there on.
-struct Spliced<'c, 'a, P> {
-    new: Shared<'c, 'a, P>,
-    old: Shared<'c, 'a, P>,
-    split: u32,
-}
-
-impl<P: NorFlash> ReadAt for Spliced<'_, '_, P> {
-    fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), ReadError> {
         let front = (self.split.saturating_sub(offset) as usize).min(buf.len());
-        let (new, old) = buf
-            .split_at_mut_checked(front)
-            .ok_or(ReadError { offset })?;
-        if !new.is_empty() {
-            self.new.read_at(offset, new)?;
-        }
-        if !old.is_empty() {
-            self.old.read_at(offset.max(self.split), old)?;
+        let (front, rest) = buf.split_at_mut_checked(front).ok_or(error)?;
+        let mut at = self.base.saturating_add(offset);
+        for (slot, part) in [(self.front, front), (self.rest, rest)] {
+            if !part.is_empty() {
+                let mut place = slot.try_borrow_mut().map_err(|_| error)?;
+                // Patches are read byte by byte, whatever the flash reads at once.
+                NorReader(&mut *place.flash).read_at(at, part)?;
+            }
+            at = at.saturating_add(part.len() as u32);
         }
         Ok(())
     }
 
     fn size(&self) -> u32 {
-        self.old.len
+        self.len
     }
 }
 
@@ -96,7 +82,9 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         let (len, slice) = (s.package_len(), s.slice_len());
         let place = RefCell::new(&mut self.update);
         let mut patch = Shared {
-            place: &place,
+            front: &place,
+            rest: &place,
+            split: u32::MAX,
             base: at,
             len,
         };
@@ -228,122 +216,61 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         }
     }
 
-    /// Rebuilds one slice into the update slot.
+    /// Rebuilds one slice into the update slot. `false`: the patch is damaged.
     fn rebuild_slice(&mut self, section: Section) -> Passed {
         let s = self.journal.state();
         let (len, base, slice) = (s.package_len(), s.package_at(), s.slice_len());
-        let (room, old_len) = (
-            self.update.flash.capacity() as u32,
-            self.active.flash.capacity() as u32,
-        );
-        let mut fault = None;
-        let mut at = section.new_at;
-        let end = section.new_at.saturating_add(section.new_len);
-        let update = RefCell::new(&mut self.update);
-        let active = RefCell::new(&mut self.active);
-        let hooks = &mut *self.hooks;
-        let Some((buf, staged)) = self.pieces.a.split_at_mut_checked(self.pieces.a.len() / 2)
-        else {
-            return Ok(false);
-        };
-        let mut writer = Staged {
-            bytes: staged,
-            fill: 0,
-            back: &mut *self.pieces.b,
-        };
-        let mut out = |bytes: &[u8]| {
-            let Ok(mut place) = update.try_borrow_mut() else {
-                return false;
-            };
-            let last = at.saturating_add(bytes.len() as u32);
-            if last > end {
-                return false;
-            }
-            let written = writer.write(&mut **place, at, bytes, last == end, hooks);
-            at = last;
-            match written {
-                Ok(()) => true,
-                Err(f) => {
-                    fault = Some(f);
-                    false
-                }
-            }
-        };
-        let mut patch = Shared {
-            place: &update,
-            base,
-            len,
-        };
-        let mut old = Spliced {
-            new: Shared {
-                place: &update,
-                base: 0,
-                len: room,
-            },
-            old: Shared {
-                place: &active,
-                base: 0,
-                len: old_len,
-            },
-            split: section.new_at,
-        };
+        let old_len = self.active.flash.capacity() as u32;
         let Some(decoder) = &mut self.patch else {
             return Ok(false);
         };
-        let made = decoder.rebuild(&mut patch, slice, section, &mut old, buf, &mut out);
-        match fault {
-            Some(f) => Err(f),
-            None => Ok(made.is_some() && at == end),
-        }
-    }
-}
-
-/// Gathers whole program units and writes them, erasing ahead.
-struct Staged<'a> {
-    bytes: &'a mut [u8],
-    fill: usize,
-    back: &'a mut [u8],
-}
-
-impl Staged<'_> {
-    /// Takes `bytes`, which belong at `at`; with `last` writes out everything,
-    /// padded with 0xFF to a program unit.
-    fn write<P: NorFlash, H: Hooks>(
-        &mut self,
-        place: &mut Place<'_, P>,
-        at: u32,
-        mut bytes: &[u8],
-        last: bool,
-        hooks: &mut H,
-    ) -> Result<(), Fault> {
-        let fault = Fault::new(Part::Update, at, FaultKind::Geometry);
-        let usable = self.bytes.len() - self.bytes.len() % P::WRITE_SIZE;
-        let mut next = at.saturating_sub(self.fill as u32);
-        while !bytes.is_empty() || last && self.fill != 0 {
-            let sector = P::ERASE_SIZE as u32;
-            let room = usable.min((sector - next % sector) as usize);
-            let n = bytes.len().min(room.saturating_sub(self.fill));
-            let (now, later) = bytes.split_at_checked(n).ok_or(fault)?;
-            let to = self.bytes.get_mut(self.fill..self.fill + n).ok_or(fault)?;
-            to.copy_from_slice(now);
-            self.fill += n;
-            bytes = later;
-            if self.fill < room && !(last && bytes.is_empty()) {
-                break;
+        let mut at = section.new_at;
+        let end = section.new_at.saturating_add(section.new_len);
+        let mut begun = false;
+        while at < end {
+            let room = (end - at).min(Self::SECTOR - at % Self::SECTOR);
+            let n = self.pieces.a.len().min(room as usize);
+            let fault = Fault::new(Part::Update, at, FaultKind::Geometry);
+            let piece = self.pieces.a.get_mut(..n).ok_or(fault)?;
+            let update = RefCell::new(&mut self.update);
+            let active = RefCell::new(&mut self.active);
+            let mut patch = Shared {
+                front: &update,
+                rest: &update,
+                split: u32::MAX,
+                base,
+                len,
+            };
+            let mut old = Shared {
+                front: &update,
+                rest: &active,
+                split: section.new_at,
+                base: 0,
+                len: old_len,
+            };
+            let good = (begun || decoder.begin(&mut patch, slice, section, old_len).is_some())
+                && decoder.read(&mut patch, &mut old, piece).is_some();
+            if !good {
+                return Ok(false);
             }
-            let len = self.fill.next_multiple_of(P::WRITE_SIZE);
-            if len == 0 {
+            begun = true;
+            // Only the last piece of all can end inside a program unit.
+            let whole = n.next_multiple_of(P::WRITE_SIZE);
+            let (Some(bytes), Some(back)) = (
+                self.pieces.a.get_mut(..whole),
+                self.pieces.b.get_mut(..whole),
+            ) else {
                 return Err(fault);
+            };
+            for byte in bytes.iter_mut().skip(n) {
+                *byte = 0xFF;
             }
-            self.bytes.get_mut(self.fill..len).ok_or(fault)?.fill(0xFF);
-            if next.is_multiple_of(sector) {
-                place.erase(next, hooks)?;
+            if at.is_multiple_of(Self::SECTOR) {
+                self.update.erase(at, self.hooks)?;
             }
-            let back = self.back.get_mut(..len).ok_or(fault)?;
-            place.program(next, self.bytes.get(..len).ok_or(fault)?, back, hooks)?;
-            next = next.saturating_add(self.fill as u32);
-            self.fill = 0;
+            self.update.program(at, bytes, back, self.hooks)?;
+            at += n as u32;
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -33,19 +33,16 @@ fn slices_in_order_give_the_image() {
     for s in sections {
         let mut view = made.clone();
         view.extend_from_slice(&old[made.len().min(old.len())..]);
-        let mut buf = [0; 1000];
-        let done = nbdiff.rebuild(
-            &mut &patch[..],
-            8192,
-            s,
-            &mut &view[..],
-            &mut buf,
-            &mut |b| {
-                made.extend_from_slice(b);
-                true
-            },
-        );
-        assert_eq!(done, Some(()));
+        let old_len = view.len() as u32;
+        assert_eq!(nbdiff.begin(&mut &patch[..], 8192, s, old_len), Some(()));
+        let mut slice = vec![0; s.new_len as usize];
+        for piece in slice.chunks_mut(1000) {
+            let done = nbdiff.read(&mut &patch[..], &mut &view[..], piece);
+            assert_eq!(done, Some(()));
+        }
+        // There is no more of it.
+        assert_eq!(nbdiff.read(&mut &patch[..], &mut &view[..], &mut [0]), None);
+        made.extend(slice);
     }
     assert!(made == new);
 }

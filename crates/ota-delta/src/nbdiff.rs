@@ -111,6 +111,15 @@ pub(crate) fn number(bytes: &[u8; 8]) -> Option<i32> {
 }
 
 impl SectionHeader {
+    /// Of no section: all zeros.
+    const NONE: Self = SectionHeader {
+        control_len: 0,
+        diff_len: 0,
+        extra_len: 0,
+        new_len: 0,
+        crc: 0,
+    };
+
     /// Reads a header; `slice` is the slice size.
     ///
     /// # Errors

@@ -11,8 +11,18 @@ use ota_verify::{Crc32, ReadAt, crc32};
 
 const HEADER: u32 = 20;
 
-/// The decoder.
-pub struct TestPatch;
+/// The decoder: where it is in its slice.
+#[derive(Default)]
+pub struct TestPatch {
+    new_at: u32,
+    left: u32,
+    crc: u32,
+    distance: u32,
+    found: Crc32,
+    at: u32,
+    run: u32,
+    xor: u8,
+}
 
 fn header(patch: &mut dyn ReadAt, at: u32) -> Option<[u32; 4]> {
     let mut b = [0; HEADER as usize];
@@ -47,38 +57,48 @@ impl Patch for TestPatch {
         (at == patch.size()).then_some(new_at)
     }
 
-    fn rebuild(
+    fn begin(
         &mut self,
         patch: &mut dyn ReadAt,
         _slice_len: u32,
         section: Section,
-        old: &mut dyn ReadAt,
-        buf: &mut [u8],
-        out: &mut dyn FnMut(&[u8]) -> bool,
+        _old_len: u32,
     ) -> Option<()> {
-        let [new_len, _, crc, distance] = header(patch, section.at)?;
-        let mut at = section.at + HEADER;
-        let (mut made, mut found) = (0, Crc32::new());
-        while made < new_len {
-            let mut run = [0; 3];
-            patch.read_at(at, &mut run).ok()?;
-            at += 3;
-            let mut left = u32::from(u16::from_le_bytes([run[0], run[1]]));
-            while left > 0 {
-                let n = left.min(buf.len() as u32).min(37);
-                let piece = &mut buf[..n as usize];
-                old.read_at((section.new_at + made).checked_sub(distance)?, piece)
-                    .ok()?;
-                piece.iter_mut().for_each(|b| *b ^= run[2]);
-                found.update(piece);
-                if !out(piece) {
-                    return None;
-                }
-                made += n;
-                left -= n;
+        let [left, _, crc, distance] = header(patch, section.at)?;
+        *self = TestPatch {
+            new_at: section.new_at,
+            left,
+            crc,
+            distance,
+            at: section.at + HEADER,
+            ..TestPatch::default()
+        };
+        Some(())
+    }
+
+    fn read(&mut self, patch: &mut dyn ReadAt, old: &mut dyn ReadAt, out: &mut [u8]) -> Option<()> {
+        let mut rest = out;
+        while !rest.is_empty() {
+            if self.run == 0 {
+                let mut run = [0; 3];
+                patch.read_at(self.at, &mut run).ok()?;
+                self.at += 3;
+                self.run = u32::from(u16::from_le_bytes([run[0], run[1]]));
+                self.xor = run[2];
+                continue;
             }
+            let n = self.run.min(rest.len() as u32).min(37);
+            let (piece, later) = rest.split_at_mut(n as usize);
+            old.read_at(self.new_at.checked_sub(self.distance)?, piece)
+                .ok()?;
+            piece.iter_mut().for_each(|b| *b ^= self.xor);
+            self.found.update(piece);
+            self.new_at += n;
+            self.run -= n;
+            self.left = self.left.checked_sub(n)?;
+            rest = later;
         }
-        (made == new_len && found.value() == crc).then_some(())
+        (self.left > 0 || self.run == 0 && self.found.value() == self.crc).then_some(())
     }
 }
 

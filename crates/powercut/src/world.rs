@@ -678,7 +678,7 @@ impl<const S: usize, const U: usize> World<S, U> {
         let d = start_up_with_patch(
             &mut parts,
             &mut judge,
-            &mut TestPatch,
+            &mut TestPatch::default(),
             &mut &mut *hooks,
             &Config::default(),
             &mut buf,

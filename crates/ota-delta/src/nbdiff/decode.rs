@@ -62,20 +62,100 @@ impl Source {
 /// decoders with 16 KiB dictionaries, about 96 KiB. Build it once, in a `static` (all
 /// zeros: it takes no flash) or in memory not otherwise used while patching.
 pub struct Workspace {
-    streams: [Source; 3],
+    streams: Streams,
+    slice: Slice,
+}
+
+/// How far a slice is.
+struct Slice {
+    header: SectionHeader,
+    old_len: u32,
+    old_pos: i32,
+    /// Left of the present triple.
+    add: u32,
+    copy: u32,
+    seek: i32,
+    /// Triples that made nothing.
+    idle: u32,
+    made: u32,
+    crc: u16,
+}
+
+impl Slice {
+    const fn new(header: SectionHeader, old_len: u32) -> Self {
+        Slice {
+            header,
+            old_len,
+            old_pos: 0,
+            add: 0,
+            copy: 0,
+            seek: 0,
+            idle: 0,
+            made: 0,
+            crc: 0,
+        }
+    }
+
+    /// Takes the next triple.
+    fn triple(&mut self, streams: &mut Streams, patch: &mut dyn ReadAt) -> Result<(), Error> {
+        // The move of the last triple happens now: at the end of a slice it may point
+        // anywhere, as nothing is read after it.
+        self.old_pos = self.old_pos.checked_add(self.seek).ok_or(Error::Control)?;
+        let mut bytes = [0; 24];
+        streams.fill(patch, &mut bytes, Stream::Control)?;
+        let mut v = [0i32; 3];
+        let (words, _) = bytes.as_chunks::<8>();
+        for (slot, w) in v.iter_mut().zip(words) {
+            *slot = number(w).ok_or(Error::Control)?;
+        }
+        let [add, copy, seek] = v;
+        let left = (self.header.new_len - self.made) as i32;
+        if add < 0 || copy < 0 || add > left || copy > left - add {
+            return Err(Error::Control);
+        }
+        // Reads lie inside the old image, as does the position they start from.
+        let end = self.old_pos.checked_add(add).ok_or(Error::Control)?;
+        if add != 0 && (self.old_pos < 0 || end > self.old_len as i32) {
+            return Err(Error::Control);
+        }
+        // An encoder looks at another byte of the slice for each triple, so there are no
+        // more of them that only move than bytes; else they could go on for hours.
+        if add | copy == 0 {
+            self.idle += 1;
+            if self.idle > self.header.new_len {
+                return Err(Error::Control);
+            }
+        }
+        self.add = add as u32;
+        self.copy = copy as u32;
+        self.seek = seek;
+        Ok(())
+    }
 }
 
 impl Workspace {
     /// Usable at once.
     pub const fn new() -> Self {
         Workspace {
-            streams: [Source::new(), Source::new(), Source::new()],
+            streams: Streams([Source::new(), Source::new(), Source::new()]),
+            slice: Slice::new(SectionHeader::NONE, 0),
         }
     }
+}
 
+impl Default for Workspace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Control data, differences and new bytes.
+struct Streams([Source; 3]);
+
+impl Streams {
     /// Fills `out` from a stream.
     fn fill(&mut self, patch: &mut dyn ReadAt, out: &mut [u8], which: Stream) -> Result<(), Error> {
-        let Some(source) = self.streams.get_mut(which as usize) else {
+        let Some(source) = self.0.get_mut(which as usize) else {
             return Ok(());
         };
         if source.fill(patch, out, which)? {
@@ -89,7 +169,7 @@ impl Workspace {
     /// The streams must now be at their ends, footer and all, with nothing behind.
     fn finish(&mut self, patch: &mut dyn ReadAt) -> Result<(), Error> {
         let mut which = Stream::Control;
-        for s in &mut self.streams {
+        for s in &mut self.0 {
             // Nothing at all does as well as an empty stream.
             if s.len != 0 || which == Stream::Control {
                 if s.fill(patch, &mut [0], which)? {
@@ -106,12 +186,6 @@ impl Workspace {
             };
         }
         Ok(())
-    }
-}
-
-impl Default for Workspace {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -185,20 +259,9 @@ fn read_header(
     Ok(header)
 }
 
-/// Rebuilds one slice, in pieces of any size.
+/// Rebuilds one slice, in pieces of any size. All its state is in its workspace.
 pub struct SliceDecoder<'w> {
     ws: &'w mut Workspace,
-    header: SectionHeader,
-    old_len: u32,
-    old_pos: i32,
-    /// Left of the present triple.
-    add: u32,
-    copy: u32,
-    seek: i32,
-    /// Triples that made nothing.
-    idle: u32,
-    made: u32,
-    crc: u16,
 }
 
 impl<'w> SliceDecoder<'w> {
@@ -218,31 +281,26 @@ impl<'w> SliceDecoder<'w> {
         let header = read_header(patch, section_offset, patch_len, slice)?;
         let mut at = section_offset + HEADER_LEN as u32;
         let lens = [header.control_len, header.diff_len, header.extra_len];
-        for (source, len) in ws.streams.iter_mut().zip(lens) {
+        for (source, len) in ws.streams.0.iter_mut().zip(lens) {
             source.xz.restart();
             source.next = at;
             source.left = len;
             source.len = len;
             at += len;
         }
-        let old_len = old_len.min(i32::MAX as u32);
-        Ok(SliceDecoder {
-            ws,
-            header,
-            old_len,
-            old_pos: 0,
-            add: 0,
-            copy: 0,
-            seek: 0,
-            idle: 0,
-            made: 0,
-            crc: 0,
-        })
+        ws.slice = Slice::new(header, old_len.min(i32::MAX as u32));
+        Ok(SliceDecoder { ws })
+    }
+
+    /// Goes on with the slice that was begun last in `ws`; in one that is new there
+    /// is nothing to do.
+    pub fn resume(ws: &'w mut Workspace) -> Self {
+        SliceDecoder { ws }
     }
 
     /// The section's header.
     pub fn header(&self) -> &SectionHeader {
-        &self.header
+        &self.ws.slice.header
     }
 
     /// Fills `out` with the next bytes of the slice; less only at its end, when all
@@ -257,77 +315,43 @@ impl<'w> SliceDecoder<'w> {
         old: &mut dyn ReadAt,
         out: &mut [u8],
     ) -> Result<usize, Error> {
+        let Workspace { streams, slice } = &mut *self.ws;
         let mut done = 0;
-        while done < out.len() && self.made < self.header.new_len {
+        while done < out.len() && slice.made < slice.header.new_len {
             let room = out.get_mut(done..).unwrap_or(&mut []);
             let n;
-            if self.add != 0 {
-                n = room.len().min(self.add as usize).min(256);
+            if slice.add != 0 {
+                n = room.len().min(slice.add as usize).min(256);
                 let piece = room.get_mut(..n).unwrap_or(&mut []);
                 let mut before = [0; 256];
                 let before = before.get_mut(..n).unwrap_or(&mut []);
-                self.ws.fill(patch, piece, Stream::Diff)?;
-                old.read_at(self.old_pos as u32, before)
+                streams.fill(patch, piece, Stream::Diff)?;
+                old.read_at(slice.old_pos as u32, before)
                     .map_err(|_| Error::OldIo)?;
                 for (p, b) in piece.iter_mut().zip(before) {
                     *p = p.wrapping_add(*b);
                 }
-                self.old_pos += n as i32;
-                self.add -= n as u32;
-            } else if self.copy != 0 {
-                n = room.len().min(self.copy as usize);
+                slice.old_pos += n as i32;
+                slice.add -= n as u32;
+            } else if slice.copy != 0 {
+                n = room.len().min(slice.copy as usize);
                 let piece = room.get_mut(..n).unwrap_or(&mut []);
-                self.ws.fill(patch, piece, Stream::Extra)?;
-                self.copy -= n as u32;
+                streams.fill(patch, piece, Stream::Extra)?;
+                slice.copy -= n as u32;
             } else {
-                self.triple(patch)?;
+                slice.triple(streams, patch)?;
                 continue;
             }
-            self.crc = crc16_xmodem(self.crc, room.get(..n).unwrap_or(&[]));
+            slice.crc = crc16_xmodem(slice.crc, room.get(..n).unwrap_or(&[]));
             done += n;
-            self.made += n as u32;
-            if self.made == self.header.new_len {
-                self.ws.finish(patch)?;
-                if self.crc != self.header.crc {
+            slice.made += n as u32;
+            if slice.made == slice.header.new_len {
+                streams.finish(patch)?;
+                if slice.crc != slice.header.crc {
                     return Err(Error::Crc);
                 }
             }
         }
         Ok(done)
-    }
-
-    fn triple(&mut self, patch: &mut dyn ReadAt) -> Result<(), Error> {
-        // The move of the last triple happens now: at the end of a slice it may point
-        // anywhere, as nothing is read after it.
-        self.old_pos = self.old_pos.checked_add(self.seek).ok_or(Error::Control)?;
-        let mut bytes = [0; 24];
-        self.ws.fill(patch, &mut bytes, Stream::Control)?;
-        let mut v = [0i32; 3];
-        let (words, _) = bytes.as_chunks::<8>();
-        for (slot, w) in v.iter_mut().zip(words) {
-            *slot = number(w).ok_or(Error::Control)?;
-        }
-        let [add, copy, seek] = v;
-        let left = (self.header.new_len - self.made) as i32;
-        if add < 0 || copy < 0 || add > left || copy > left - add {
-            return Err(Error::Control);
-        }
-        // Reads lie inside the old image, as does the position they start from.
-        let end = self.old_pos.checked_add(add).ok_or(Error::Control)?;
-        if add != 0 && (self.old_pos < 0 || end > self.old_len as i32) {
-            return Err(Error::Control);
-        }
-        // An encoder looks at another byte of the slice for each triple, so there are no
-        // more of them that only move than bytes; else they could go on for hours.
-        if add | copy == 0 {
-            self.idle += 1;
-            if self.idle > self.header.new_len {
-                return Err(Error::Control);
-            }
-        }
-        self.add = add as u32;
-        self.copy = copy as u32;
-        self.seek = seek;
-        Ok(())
     }
 }

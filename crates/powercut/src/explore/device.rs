@@ -222,7 +222,7 @@ impl Device {
         let decision = start_up_with_patch(
             &mut parts,
             &mut judge,
-            &mut TestPatch,
+            &mut TestPatch::default(),
             &mut (),
             &Config::default(),
             &mut [0; 2 * FILLED],
