@@ -130,18 +130,39 @@ class Number:
         return v - 1
 
 
+class Small:
+    """Small counters."""
+
+    def __init__(self, size):
+        self.v, self.n = [2048] * size, [0] * size
+
+    def p(self, i):
+        return 16 * self.v[i] + 8
+
+    def update(self, i, bit, limit):
+        t = 4095 if bit else 0
+        self.v[i] += ((t - self.v[i]) * RATE[self.n[i]] + 32768) >> 16
+        if self.n[i] < limit:
+            self.n[i] += 1
+
+    def alone(self, c, i):
+        bit = c.bit(max(64, min(65471, self.p(i))))
+        self.update(i, bit, 15)
+        return bit
+
+
 def new_weights(sets):
-    return [[17039] * 8 for _ in range(sets)]
+    return [[1065] * 8 for _ in range(sets)]
 
 
-def mixed(c, probs, w):
+def mixed(c, probs, w, shift):
     s = [STRETCH[p] for p in probs]
-    dot = sum((si * (wi >> 2)) >> 8 for si, wi in zip(s, w))
+    dot = sum((si * wi) >> 6 for si, wi in zip(s, w))
     p = max(32, min(65504, squash(dot >> 6)))
     bit = c.bit(p)
-    err = 65536 * bit - p
+    err = (65536 * bit - p) >> 2
     for i, si in enumerate(s):
-        w[i] = max(-(1 << 19), min(1 << 19, w[i] + ((si * (err >> 2) + 1024) >> 11)))
+        w[i] = max(-32768, min(32767, w[i] + ((si * err + (1 << (shift - 1))) >> shift)))
     return bit
 
 
@@ -223,7 +244,7 @@ class Map:
 
 
 class Decoder:
-    """Arch 0 none, 1 Thumb, 2 ARM, 3 A64."""
+    """Arch 0 none, 1 Thumb, 2 ARM, 3 A64, 4 Xtensa."""
 
     def __init__(self, arch, base, old, new_len):
         self.arch, self.base, self.old, self.new = arch, base, old, bytearray()
@@ -276,7 +297,9 @@ class Decoder:
             )
         if self.arch == 2:
             return w & 0x0E000000 == 0x0A000000
-        return self.arch == 3 and w & 0x7C000000 == 0x14000000
+        if self.arch == 3:
+            return w & 0x7C000000 == 0x14000000
+        return self.arch == 4 and w & 0xF == 5
 
     def target(self, w, at):
         if self.arch == 1:
@@ -287,6 +310,8 @@ class Decoder:
             return (at + 4 + sx(off, 25)) & M32
         if self.arch == 2:
             return (at + 8 + 4 * sx(w, 24)) & M32
+        if self.arch == 4:
+            return ((at & ~3) + 4 + 4 * sx(w >> 6, 18)) & M32
         return (at + 4 * sx(w, 26)) & M32
 
     def encode(self, w, to, at):
@@ -298,7 +323,74 @@ class Decoder:
             return h1 | ((w >> 16) & 0xD000 | j1 << 13 | j2 << 11 | off >> 1 & 0x7FF) << 16
         if self.arch == 2:
             return w & 0xFF000000 | ((to - at - 8) & M32) >> 2 & 0xFFFFFF
+        if self.arch == 4:
+            return w & 0xFF00003F | (((to - (at & ~3) - 4) & M32) >> 2 & 0x3FFFF) << 6
         return w & 0xFC000000 | ((to - at) & M32) >> 2 & 0x3FFFFFF
+
+    def branches(self, w, o, aligned):
+        """Whether the old word at o is a branch unit."""
+        if not self.is_branch(w):
+            return False
+        if self.arch == 1:
+            return o & 1 == 0
+        return self.target(w, o) < len(self.old) if self.arch == 4 else aligned
+
+    # Calls by where they go.
+    def is_call(self, w):
+        if self.arch == 1:
+            return w & 0xF800F800 == 0xF800F000
+        if self.arch == 2:
+            return w >> 24 == 0xEB
+        return self.arch == 3 and w >> 26 == 0x25
+
+    def shifted(self, w, by):
+        if self.arch == 1:
+            off = ((w & 0x7FF) << 11 | w >> 16 & 0x7FF) + (by >> 1)
+            return 0xF800F000 | off >> 11 & 0x7FF | (off & 0x7FF) << 16
+        bits = 24 if self.arch == 2 else 26
+        return w >> bits << bits | (w + (by >> 2)) & ((1 << bits) - 1)
+
+    def seen(self, data, at, lo, hi):
+        """Byte `at` of data, calls that lie in lo..hi as a whole absolute."""
+        step = 2 if self.arch == 1 else 4
+        start = at // step * step
+        for h in (start, start - 2) if self.arch == 1 else (start,):
+            if lo <= h and h + 4 <= hi:
+                w = int.from_bytes(data[h : h + 4], "little")
+                if self.is_call(w):
+                    return self.shifted(w, h) >> (8 * (at - h)) & 0xFF
+        return data[at]
+
+    def back(self, dist):
+        """The byte dist back, None if there is none."""
+        p = self.p
+        if dist == 0:
+            return None
+        if dist <= min(4, p - self.start):
+            return self.last >> (8 * (dist - 1)) & 0xFF
+        if dist <= p:
+            return self.seen(self.new, p - dist, 0, p - 3)
+        at = len(self.old) - (dist - p)
+        return self.seen(self.old, at, self.old_min, len(self.old)) if at >= self.old_min else None
+
+    def put_seen(self, b):
+        """Puts a byte of which calls are absolute: they are undone once whole."""
+        self.put(b)
+        while self.whole < self.p:
+            at, left = self.whole, self.p - self.whole
+            n = 1
+            if self.arch in (1, 2, 3):
+                step = 2 if self.arch == 1 else 4
+                if at % step == 0:
+                    w = int.from_bytes(self.new[at : at + 4], "little")
+                    opens = self.arch != 1 or w & 0xF800 == 0xF000
+                    if left < (4 if opens and left >= step else step):
+                        return
+                    n = step
+                    if opens and self.is_call(w):
+                        self.new[at : at + 4] = self.shifted(w, -at).to_bytes(4, "little")
+                        n = 4
+            self.whole += n
 
     def unit(self, p):
         """(kind, guesses, key, class, w); w is None for a plain unit."""
@@ -306,7 +398,7 @@ class Decoder:
         if self.copy_end - p >= 4:
             aligned = (o | p) & 3 == 0
             w = self.old32(o)
-            if self.is_branch(w) and (o & 1 == 0 if self.arch == 1 else aligned):
+            if self.branches(w, o, aligned):
                 t = self.target(w, o)
                 key = t | 0x80000000
                 g, sure, g2 = self.map.new_of(t)
@@ -351,16 +443,16 @@ class Decoder:
         self.c, self.p, self.end, self.old_min, self.wide = c, start, end, old_min, wide
         self.hits, self.hit_w = [Fine(256) for _ in range(6)], new_weights(32)
         self.block_f, self.block_w = Fine(512), new_weights(4)
-        self.small, self.small_n = [2048] * 8064, [0] * 8064
-        self.byte_w, self.expect = new_weights(48), Fine(128)
+        self.small, self.byte_w, self.expect = Small(7168), new_weights(48), Small(256)
         self.cls, self.alt = Fine(128, 2048, 4), Fine(64)
-        self.op_f, self.flags = Fine(80), Fine(32)
+        self.op_f, self.op_w, self.flags = Small(608), new_weights(4), Fine(64)
+        self.slots, self.low = Small(256), Small(176)
         self.numbers = [Number() for _ in range(4)]
         self.values, self.shift, self.fix = [(0, 0)] * 128, [0] * 64, [0, 0, 0]
-        self.old_next, self.reps, self.dist, self.last = start, [0] * 4, 0, 0
+        self.start = self.whole = start
+        self.reps, self.last, self.ops, self.agreed = [len(self.old), 0, 0, 0], 0, 0, 0
         self.copy_new = self.copy_end = self.block_end = start
-        self.disp = self.prev = self.literals = self.hist = self.blocks = self.run = self.changed = 0
-        self.after_match = False
+        self.disp = self.literals = self.hist = self.blocks = self.run = self.changed = 0
         self.kind_hist, self.last_diff = [0] * 16, [0] * 16
         while self.p < end:
             if self.p >= self.copy_end:
@@ -374,47 +466,90 @@ class Decoder:
 
     def op(self):
         c, seg = self.c, self.map.at_new(self.p)
-        ctx = 4 * (6 * self.prev + min(5, bits(self.literals))) + 2 * (self.p & 1) + (seg is not None)
-        if self.op_f.alone(c, ctx):
+        prev, two = self.ops & 3, self.ops & 15
+        idx = [
+            (self.ops & 63) << 2 | self.p & 3,
+            256 + (6 * prev + min(5, bits(self.literals))) * 4 + 2 * (self.p & 1) + (seg is not None),
+            352 + (hash2(self.last & 0xFF, 70 + (self.p & 1)) >> 24),
+        ]
+        bit = mixed(c, [self.op_f.p(i) for i in idx], self.op_w[prev], 15)
+        for i in idx:
+            self.op_f.update(i, bit, 15)
+        if bit:
             self.literal()
             return
-        room = self.end - self.p
         self.literals = 0
-        f, prev = self.flags, self.prev
-        if f.alone(c, prev):
-            if not f.alone(c, 17):
-                self.dist = self.numbers[2].code(c) + 1
-            n = self.numbers[3].code(c) + 1
-            if not 0 < self.dist <= self.p or n > room:
-                raise Refused("match out of range")
-            for _ in range(n):
-                self.put(self.new[self.p - self.dist])
-            self.old_next = (self.old_next + n) & M32
-            self.prev, self.after_match, self.copy_end = 2, True, self.p
-            return
-        disp = n = None
-        if seg and f.alone(c, 4 + prev):
-            disp = seg[1] - seg[0]
-            if f.alone(c, 16):
-                n = min(seg[0] + seg[2] - self.p, room)
-        elif f.alone(c, 8 + prev):
-            a = f.alone(c, 12)
-            disp = self.reps[2 * a + f.alone(c, 13 + a)]
+        if self.flags.alone(c, two):
+            self.copy(seg, prev)
         else:
-            minus = f.alone(c, 15)
+            self.match(prev, two)
+
+    def remember(self, dist):
+        at = self.reps.index(dist) if dist in self.reps else 3
+        self.reps = [dist] + self.reps[:at] + self.reps[at + 1 :]
+
+    def copy(self, seg, prev):
+        c, f, room = self.c, self.flags, self.end - self.p
+        disp = n = None
+        if seg and f.alone(c, 16 + prev):
+            disp = seg[1] - seg[0]
+            if f.alone(c, 28):
+                n = min(seg[0] + seg[2] - self.p, room)
+        elif f.alone(c, 20 + prev):
+            a = f.alone(c, 24)
+            disp = len(self.old) - self.reps[2 * a + f.alone(c, 25 + a)]
+        else:
+            minus = f.alone(c, 27)
             mag = self.numbers[1].code(c)
-            disp = self.old_next + (-mag if minus else mag) - self.p
+            disp = self.disp + (-mag if minus else mag)
         if n is None:
             n = self.numbers[0].code(c) + 1
+        disp = sx(disp, 32)
         old = self.p + disp
         if n > room or old < self.old_min or old + n > len(self.old):
             raise Refused("copy out of range")
-        if disp in self.reps:
-            self.reps.remove(disp)
-        self.reps = [disp] + self.reps[:3]
+        self.remember((len(self.old) - disp) & M32)
         self.disp, self.copy_new, self.block_end = disp, self.p, self.p
-        self.copy_end, self.prev, self.changed = self.p + n, 1, 0
-        self.after_match, self.old_next = False, old + n
+        self.copy_end, self.changed, self.whole = self.p + n, 0, self.p + n
+        self.ops = (self.ops << 2 | 1) & M32
+
+    def distance(self, by):
+        c, sym = self.c, 1
+        for _ in range(6):
+            sym = sym << 1 | self.slots.alone(c, by << 6 | sym)
+        slot = sym & 63
+        if slot < 4:
+            return slot
+        n = (slot >> 1) - 1
+        v = 2 | slot & 1
+        for _ in range(n - 4):
+            v = v << 1 | c.bit(32768)
+        n = min(4, n)
+        sym, tail = 1, 0
+        for i in range(n):
+            bit = self.low.alone(c, (min(14, slot) - 4) << 4 | sym)
+            sym = sym << 1 | bit
+            tail |= bit << i
+        return v << n | tail
+
+    def match(self, prev, two):
+        c, f = self.c, self.flags
+        if f.alone(c, 32 + two):
+            i = 0
+            while i < 3 and f.alone(c, 48 + prev if i == 0 else 51 + i):
+                i += 1
+            n, dist, kind = self.numbers[3].code(c) + 1, self.reps[i], 3
+        else:
+            n = self.numbers[2].code(c) + 2
+            dist, kind = self.distance(min(3, n - 2)) + 1, 2
+        at = len(self.old) - (dist - self.p)
+        good = dist > 0 if dist <= self.p else at >= self.old_min and at + n <= len(self.old)
+        if not good or n > self.end - self.p:
+            raise Refused("match out of range")
+        for _ in range(n):
+            self.put_seen(self.back(dist))
+        self.remember(dist)
+        self.ops, self.copy_end = (self.ops << 2 | kind) & M32, self.p
 
     def block(self):
         end = min(self.copy_end, (self.p | 31) + 1)
@@ -440,7 +575,7 @@ class Decoder:
             320 + ((blocks & 3) << 5 | risk),
             448 + ((blocks & 15) << 2 | min(3, max(0, bits(n) - 3))),
         ]
-        bit = mixed(self.c, [self.block_f.p[i] for i in idx], self.block_w[blocks & 3])
+        bit = mixed(self.c, [self.block_f.p[i] for i in idx], self.block_w[blocks & 3], 15)
         for i in idx:
             self.block_f.update(i, bit, 60)
         self.blocks = (blocks << 1 | bit) & M32
@@ -457,7 +592,7 @@ class Decoder:
 
     def miss(self, ctx, s):
         idx = [hash2(x & M32, 0x51) >> 24 for x in ctx]
-        bit = mixed(self.c, [t.p[i] for t, i in zip(self.hits, idx)], self.hit_w[s])
+        bit = mixed(self.c, [t.p[i] for t, i in zip(self.hits, idx)], self.hit_w[s], 15)
         for t, i in zip(self.hits, idx):
             t.update(i, bit, 60)
         return bit
@@ -569,18 +704,22 @@ class Decoder:
     def literal(self):
         l, p = self.last, self.p
         odd, pos, o1, o2 = p & 1, p & 3, l & 0xFF, l >> 8 & 0xFF
-        if self.after_match:
-            expect = self.new[p - self.dist]
-        elif self.old_min <= self.old_next < len(self.old):
-            expect = self.old[self.old_next]
+        expect = self.back(self.reps[0])
+        if self.literals == 0:
+            run = max(1, self.ops & 3) - 1
+        elif self.literals == 1:
+            run = 3 + (self.agreed & 1)
         else:
-            expect = None
+            run = 4 + (self.agreed & 3)
         if self.wide:
+            if self.arch in (2, 3):
+                near, before, place = pos << 2 | o1 >> 6, o1, pos
+            else:
+                near, before, place = odd << 3 | o1 >> 5, o2 if odd else o1, odd
             ctx = [
                 pos << 8,
-                1024 + ((odd << 3 | o1 >> 5) << 8),
-                hash2(o2 if odd else o1, 40 + odd),
-                hash2(o1, 42 + odd),
+                1024 + (near << 8),
+                hash2(before >> 2, 40 + place),
             ]
         else:
             ctx = [
@@ -592,46 +731,41 @@ class Decoder:
                 hash2(l >> 8 if odd else l, 16 + 256 * odd + odd * o1),
                 hash2(l >> 16, 11 + pos),
             ]
-        b = self.byte_value(ctx, self.wide, expect, lambda i: 8 * pos + 7 - i, 15)
-        self.put(b)
-        self.old_next = (self.old_next + 1) & M32
+        b = self.byte_value(ctx, self.wide, expect, lambda i: 8 * pos + 7 - i, 15, run)
+        self.put_seen(b)
+        self.agreed = self.agreed << 1 & 2 | (expect == b)
         self.literals += 1
-        self.prev, self.copy_end = 0, self.p
+        self.ops, self.copy_end = self.ops << 2 & M32, self.p
 
-    def byte_value(self, ctx, wide, expect, weights, limit):
+    def byte_value(self, ctx, wide, expect, weights, limit, run=0):
         sym = 1
         x = None if expect is None else 256 | expect
-        run = min(3, self.literals)
         for i in range(7, -1, -1):
             idx = []
             for k, cx in enumerate(ctx):
                 if wide and k < 2:
                     idx.append(cx + sym)
                     continue
-                size = 1472 if wide else 1152
+                base, size = (5120, 2048) if wide else (1024 * k, 1024)
                 h = ((cx + sym * 0x9E3579B1) * 0x2545F491) & M32
-                base = 5120 + 1472 * (k - 2) if wide else 1152 * k
                 idx.append(base + ((h >> 16) * size >> 16))
-            probs = [16 * self.small[j] + 8 for j in idx]
+            probs = [self.small.p(j) for j in idx]
             ex = None
             if x is not None:
                 ex = run << 5 | (x >> (i + 1) == sym) << 4 | (x >> i & 1) << 3 | i
-                probs.append(self.expect.p[ex])
-            bit = mixed(self.c, probs, self.byte_w[weights(i)])
+                probs.append(self.expect.p(ex))
+            bit = mixed(self.c, probs, self.byte_w[weights(i)], 17 if wide else 15)
             for j in idx:
-                t = 4095 if bit else 0
-                self.small[j] += ((t - self.small[j]) * RATE[self.small_n[j]] + 32768) >> 16
-                if self.small_n[j] < limit:
-                    self.small_n[j] += 1
+                self.small.update(j, bit, limit)
             if ex is not None:
-                self.expect.update(ex, bit, 60)
+                self.expect.update(ex, bit, 15)
             sym = sym << 1 | bit
         return sym & 0xFF
 
 
 def apply(old, patch):
-    if patch[:4] != b"\xd7ptr" or patch[4] != 1 or patch[5] & ~0x1F or patch[7]:
-        raise Refused("not a ptr patch of version 1")
+    if patch[:4] != b"\xd7ptr" or patch[4] != 2 or patch[5] & ~0x1F or patch[7]:
+        raise Refused("not a ptr patch of version 2")
     coded = bool(patch[5] & 0x10)
     size = 72 if coded else 56
     word = lambda at: int.from_bytes(patch[at : at + 4], "little")

@@ -76,6 +76,8 @@ pub enum Arch {
     Arm,
     /// 64-bit ARM
     A64,
+    /// Xtensa
+    Xtensa,
     /// No code known
     None,
 }
@@ -87,6 +89,7 @@ impl Arch {
             Self::Thumb => Some(ptr::Arch::Thumb),
             Self::Arm => Some(ptr::Arch::Arm),
             Self::A64 => Some(ptr::Arch::A64),
+            Self::Xtensa => Some(ptr::Arch::Xtensa),
             Self::None => Some(ptr::Arch::None),
         }
     }

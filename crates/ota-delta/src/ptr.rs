@@ -9,10 +9,12 @@ mod encode;
 mod engine;
 mod header;
 mod lines;
+mod lz;
 mod map;
 mod model;
 mod predict;
 mod state;
+mod view;
 #[cfg(feature = "encode")]
 pub use encode::{EncodeError, Options, encode};
 
@@ -27,7 +29,7 @@ pub const SLICE: u32 = 0x1_0000;
 const WIDE: u32 = 0x80_0000;
 /// [`Target::write_new`] gets whole blocks of this many bytes, aligned to it, but for
 /// the image's last one: a multiple of every flash program unit.
-pub const BLOCK: usize = 1024;
+pub const BLOCK: usize = 512;
 
 /// Where the old image is and the new one goes.
 pub trait Target {

@@ -259,6 +259,7 @@ fn ptr_in_python() {
         (1, Some(ptr::Arch::Thumb)),
         (2, Some(ptr::Arch::Arm)),
         (3, Some(ptr::Arch::A64)),
+        (5, Some(ptr::Arch::Xtensa)),
         (4, None),
     ] {
         let old = sample(seed, 80_000);

@@ -393,7 +393,7 @@ impl Decoder {
             }
             Stage::MapHeader => {
                 self.left = u32::from(u16::from_le_bytes([a, b]));
-                self.map_coder.reset();
+                self.map_coder.reset(&mut self.engine.m.numbers);
                 self.par.map.clear();
                 self.started = false;
                 self.stage = Stage::Map;
@@ -470,7 +470,7 @@ impl Decoder {
         // In place, what is cached may have been overwritten since.
         io.old_have = 0;
         self.engine
-            .begin(io.put, io.new_lines.decoded(end), old_min, wide);
+            .begin(io.put, io.new_lines.decoded(end), old_min, io.old_len, wide);
         self.started = false;
         Ok(())
     }
@@ -496,7 +496,10 @@ impl Decoder {
             }
             let mut ended = false;
             if self.stage == Stage::Map {
-                match self.map_coder.next(&mut bits, &mut self.par)? {
+                match self
+                    .map_coder
+                    .next(&mut bits, &mut self.engine.m.numbers, &mut self.par)?
+                {
                     true => {}
                     false => ended = true,
                 }
@@ -510,6 +513,7 @@ impl Decoder {
                 let truth = Truth {
                     op: Op::Literal,
                     new: &[],
+                    seen: &[],
                 };
                 self.engine
                     .step(&mut bits, &mut env, &self.par, &truth)

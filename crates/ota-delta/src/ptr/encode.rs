@@ -9,6 +9,7 @@ use super::engine::{Engine, Env, Op, Params, Truth};
 use super::header::{Arch, HEADER_LEN_CODED, Header, LineCoding};
 use super::lines::Lines;
 use super::map::{Map, MapCoder};
+use super::model::Coder;
 use super::{SLICE, WIDE};
 use crate::matching::{Index, Match, approximate};
 use ota_verify::crc32;
@@ -90,8 +91,8 @@ struct Try {
     normal: bool,
     gain: usize,
     map: usize,
-    /// Matches inside inserted bytes; `None`: literals only.
-    lz: Option<lz::Costs>,
+    /// Matches inside inserted bytes; else literals only.
+    lz: bool,
 }
 
 struct Coded {
@@ -129,27 +130,25 @@ impl Pair<'_> {
     }
 
     /// Map and slices.
-    fn code(&self, t: &Try, ms: &[Match], raw: &Index<'_>) -> Vec<u8> {
+    fn code(&self, t: &Try, ms: &[Match], sources: Option<&lz::Sources<'_>>) -> Vec<u8> {
         let mut par = self.params(t);
         let mut rc = RangeEncoder::new();
         let mut mc = MapCoder::new();
-        mc.reset();
-        mc.window(&mut rc, t.ram);
+        let mut engine = Box::new(Engine::new());
+        let numbers = &mut engine.m.numbers;
+        mc.reset(numbers);
+        MapCoder::window(&mut rc, numbers, t.ram);
         for s in plan::segments(ms, t.map) {
-            mc.code(&mut rc, Some(s));
+            mc.code(&mut rc, numbers, Some(s));
             par.map.push(s);
         }
-        mc.code(&mut rc, None);
+        mc.code(&mut rc, numbers, None);
         par.map.index();
         let map = rc.finish();
         let mut body = (map.len() as u16).to_le_bytes().to_vec();
         body.extend(map);
 
-        let mut env = Memory {
-            old: &self.old,
-            new: &self.new,
-        };
-        let mut engine = Box::new(Engine::new());
+        let mut seen = self.new.clone();
         let mut chains = lz::Chains::new(&self.new);
         let new_len = self.new_stored.len() as u32;
         for k in 0..new_len.div_ceil(SLICE) {
@@ -162,8 +161,12 @@ impl Pair<'_> {
                 self.new_lines,
             );
             let mut ops = plan::ops(ms, self.old.len(), &b);
-            if let Some(costs) = t.lz {
-                ops = lz::improve(ops, &b, &self.old, &self.new, raw, &mut chains, costs);
+            let gaps = self.gaps(&ops, &b);
+            for g in &gaps {
+                lz::view_part(t.arch, &self.new, g.from, g.to, &mut seen);
+            }
+            if let (true, Some(s)) = (t.lz, sources) {
+                ops = self.improve(&ops, &gaps, &b, &seen, s, &mut chains, &par, &mut engine);
             }
             // Slices with many literals do better with fewer, larger tables.
             let literals = ops.iter().filter(|o| **o == Op::Literal).count();
@@ -173,26 +176,59 @@ impl Pair<'_> {
             } else {
                 &[false, true]
             } {
-                let wide = *wide;
-                let mut ops = ops.iter();
-                engine.begin(b.start, b.end, b.old_min, wide);
                 let mut rc = RangeEncoder::new();
-                while !engine.done() {
-                    let op = if engine.at_op() { ops.next() } else { None };
-                    let truth = Truth {
-                        op: op.copied().unwrap_or(Op::Literal),
-                        new: &self.new,
-                    };
-                    if engine.step(&mut rc, &mut env, &par, &truth).is_err() {
-                        unreachable!("an op was planned out of range");
-                    }
-                }
+                self.run(
+                    &mut rc,
+                    &mut engine,
+                    &par,
+                    &ops,
+                    &b,
+                    &seen,
+                    *wide,
+                    &mut |_, _| {},
+                );
                 let made = rc.finish();
                 if data.as_ref().is_none_or(|(_, d)| made.len() < d.len()) {
-                    data = Some((wide, made));
+                    data = Some((*wide, made));
                 }
             }
             let (wide, data) = data.unwrap_or_default();
+            if t.lz && std::env::var("STAT").is_ok() {
+                let mut meter = Meter(0);
+                let mut at = b.start;
+                let mut st = [[0u64; 3]; 4];
+                self.run(
+                    &mut meter,
+                    &mut engine,
+                    &par,
+                    &ops,
+                    &b,
+                    &seen,
+                    wide,
+                    &mut |m, p| {
+                        let k = if p == at {
+                            1
+                        } else if p == at + 1 {
+                            0
+                        } else {
+                            2
+                        };
+                        st[k][0] += 1;
+                        st[k][1] += (p - at) as u64;
+                        st[k][2] += m.0 >> 16;
+                        m.0 = 0;
+                        at = p;
+                    },
+                );
+                std::eprintln!(
+                    "slice {k} gain {} wide {wide} {} bytes; lit {:?} copyop {:?} match {:?}",
+                    t.gain,
+                    data.len(),
+                    st[0].map(|v| v),
+                    st[1],
+                    st[2]
+                );
+            }
             let stored =
                 &self.new_stored[(k * SLICE) as usize..((k + 1) * SLICE).min(new_len) as usize];
             let len = data.len() as u32 | if wide { WIDE } else { 0 };
@@ -202,12 +238,167 @@ impl Pair<'_> {
         }
         body
     }
+
+    /// What of a slice is not copied.
+    fn gaps(&self, ops: &[Op], b: &plan::Bounds) -> Vec<lz::Gap> {
+        let mut gaps: Vec<lz::Gap> = Vec::new();
+        let mut p = b.start as usize;
+        let mut open = false;
+        for op in ops {
+            if let Op::Copy { len, .. } = op {
+                p += *len as usize;
+                open = false;
+            } else {
+                match gaps.last_mut() {
+                    Some(g) if open => g.to += 1,
+                    _ => gaps.push(lz::Gap { from: p, to: p + 1 }),
+                }
+                p += 1;
+                open = true;
+            }
+        }
+        gaps
+    }
+
+    /// Codes one slice; `after` is told the coder and where each op ended.
+    #[allow(clippy::too_many_arguments)]
+    fn run<C: Coder>(
+        &self,
+        c: &mut C,
+        engine: &mut Engine,
+        par: &Params,
+        ops: &[Op],
+        b: &plan::Bounds,
+        seen: &[u8],
+        wide: bool,
+        after: &mut dyn FnMut(&mut C, u32),
+    ) {
+        let mut env = Memory {
+            old: &self.old,
+            new: &self.new,
+        };
+        engine.begin(b.start, b.end, b.old_min, par.old_len, wide);
+        let mut ops = ops.iter();
+        let mut literals = 0;
+        while !engine.done() {
+            let mut op = Op::Literal;
+            if engine.at_op() {
+                if literals != 0 {
+                    literals -= 1;
+                } else {
+                    op = ops.next().copied().unwrap_or(Op::Literal);
+                }
+                if let Op::Match { dist, len } = op {
+                    // Where a call lies across the end of a copy a match may differ.
+                    let good = engine.matching(&mut env, par, seen, dist, len);
+                    literals = len - good;
+                    op = Op::Match { dist, len: good };
+                    if good < lz::least(engine, dist) {
+                        literals = len - 1;
+                        op = Op::Literal;
+                    }
+                }
+            }
+            let truth = Truth {
+                op,
+                new: &self.new,
+                seen,
+            };
+            if engine.step(c, &mut env, par, &truth).is_err() {
+                unreachable!("an op was planned out of range");
+            }
+            after(c, engine.w.p);
+        }
+    }
+
+    /// Ops with matches in the gaps.
+    #[allow(clippy::too_many_arguments)]
+    fn improve(
+        &self,
+        ops: &[Op],
+        gaps: &[lz::Gap],
+        b: &plan::Bounds,
+        seen: &[u8],
+        s: &lz::Sources<'_>,
+        chains: &mut lz::Chains,
+        par: &Params,
+        engine: &mut Engine,
+    ) -> Vec<Op> {
+        // What the bytes would cost as literals.
+        let mut costs = std::vec![0; self.new.len()];
+        let mut meter = Meter(0);
+        let mut at = b.start;
+        self.run(&mut meter, engine, par, ops, b, seen, true, &mut |m, p| {
+            if p == at + 1 {
+                costs[at as usize] = (m.0 >> 12) as u32;
+            }
+            (m.0, at) = (0, p);
+        });
+        let old_min = b.old_min as usize;
+        let found: Vec<_> = gaps
+            .iter()
+            .map(|g| lz::find(g, seen, old_min, s, chains))
+            .collect();
+        let mut counts = lz::Counts::new();
+        let mut out = Vec::new();
+        for _ in 0..3 {
+            let prices = counts.prices();
+            counts = lz::Counts::none();
+            out.clear();
+            let mut reps = [self.old.len() as u32, 0, 0, 0];
+            let (mut p, mut g) = (b.start as usize, 0);
+            let mut i = 0;
+            while i < ops.len() {
+                if let Op::Copy { len, old } = ops[i] {
+                    let dist = (self.old.len() + p) as u32 - old;
+                    let at = reps.iter().position(|r| *r == dist).unwrap_or(3);
+                    reps.copy_within(..at, 1);
+                    reps[0] = dist;
+                    out.push(ops[i]);
+                    p += len as usize;
+                    i += 1;
+                } else {
+                    let gap = &gaps[g];
+                    lz::parse(
+                        gap,
+                        seen,
+                        old_min,
+                        s,
+                        &found[g],
+                        &costs,
+                        &prices,
+                        &mut counts,
+                        &mut reps,
+                        &mut out,
+                    );
+                    i += gap.to - gap.from;
+                    p = gap.to;
+                    g += 1;
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Adds up what coding costs: 1/65536 bits.
+struct Meter(u64);
+
+impl Coder for Meter {
+    fn code(&mut self, bit: u32, p: u32) -> u32 {
+        let p = if bit == 1 { p } else { 65536 - p };
+        // The logarithm to 1/16, enough for estimates.
+        let log = f64::from(p) / 65536.0;
+        self.0 += (-log.log2() * 65536.0) as u64;
+        bit
+    }
 }
 
 /// Runs `tries` on all processors; returns the smallest.
 fn best(
     pair: &Pair<'_>,
     raw: &Index<'_>,
+    sources: Option<&lz::Sources<'_>>,
     tries: &[Try],
     progress: &(dyn Fn(f32) + Sync),
     from: f32,
@@ -225,7 +416,7 @@ fn best(
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some(t) = tries.get(i) else { break };
-                    let body = pair.code(t, &pair.matches(t, raw), raw);
+                    let body = pair.code(t, &pair.matches(t, raw), sources);
                     let mut slot = best.lock().unwrap_or_else(|e| e.into_inner());
                     // The first of equals, however the threads were scheduled.
                     let better = slot
@@ -276,7 +467,7 @@ pub fn encode(
     let none = 0xFFFF_0000;
     let archs = match options.arch {
         Some(a) => [a].to_vec(),
-        None => [Arch::Thumb, Arch::Arm, Arch::A64, Arch::None].to_vec(),
+        None => [Arch::Thumb, Arch::Arm, Arch::A64, Arch::Xtensa, Arch::None].to_vec(),
     };
     let first = Try {
         arch: Arch::None,
@@ -285,7 +476,7 @@ pub fn encode(
         normal: false,
         gain: 8,
         map: 128,
-        lz: None,
+        lz: false,
     };
     let copies = pair.matches(&first, &raw);
     let mut tries = Vec::new();
@@ -307,7 +498,7 @@ pub fn encode(
             });
         }
     }
-    let found = best(&pair, &raw, &tries, progress, 0.0, 0.3);
+    let found = best(&pair, &raw, None, &tries, progress, 0.0, 0.3);
     let how = found.as_ref().map_or(first, |c| c.how);
     let mut tries = Vec::new();
     for normal in [false, true] {
@@ -319,22 +510,21 @@ pub fn encode(
             });
         }
     }
-    let found = best(&pair, &raw, &tries, progress, 0.3, 0.6);
+    let found = best(&pair, &raw, None, &tries, progress, 0.3, 0.6);
     let mut how = found.as_ref().map_or(how, |c| c.how);
-    // Where much is new the search for matches takes long: fewer ways then.
-    let much = found.as_ref().map_or(0, |c| c.body.len()) > 48 * 1024;
-    let mut tries = if much { Vec::new() } else { [how].to_vec() };
-    let literals: &[u32] = if much { &[112] } else { &[80, 96, 112, 128] };
-    for literal in literals {
-        for gain in [how.gain, how.gain * 2] {
-            how.lz = Some(lz::Costs {
-                literal: *literal,
-                op: 64,
-            });
-            tries.push(Try { gain, ..how });
-        }
+    how.lz = true;
+    let (old_seen, new_seen) = (lz::view(how.arch, &pair.old), lz::view(how.arch, &pair.new));
+    let index = Index::new(&old_seen);
+    let sources = lz::Sources {
+        old: &old_seen,
+        new: &new_seen,
+        index: &index,
+    };
+    let mut tries = Vec::new();
+    for gain in [how.gain, how.gain * 2, 1 << 20] {
+        tries.push(Try { gain, ..how });
     }
-    let Some(coded) = best(&pair, &raw, &tries, progress, 0.6, 1.0) else {
+    let Some(coded) = best(&pair, &raw, Some(&sources), &tries, progress, 0.6, 1.0) else {
         return Err(EncodeError::ImageLength);
     };
     let digest = |data: &[u8]| {

@@ -2,10 +2,11 @@
 //! `docs/delta-format.md`, section 7.
 
 use super::header::Arch;
-use super::map::{Map, Segment};
+use super::map::Map;
 use super::model::Coder;
 use super::predict::{Unit, branch_target, kind};
 use super::state::{Byte, Model, hash};
+use super::view::Held;
 
 /// Bytes the codec looks at besides the patch. Positions are in the decoded images.
 pub(crate) trait Env {
@@ -28,7 +29,7 @@ pub(crate) enum Op {
     Literal,
     /// Bytes that resemble old ones.
     Copy { old: u32, len: u32 },
-    /// Exactly the new bytes `dist` before.
+    /// Exactly the bytes `dist` before in the old image and the new one behind it.
     Match { dist: u32, len: u32 },
 }
 
@@ -36,10 +37,15 @@ pub(crate) enum Op {
 pub(crate) struct Truth<'a> {
     pub op: Op,
     pub new: &'a [u8],
+    /// The new image outside of copies: calls absolute.
+    pub seen: &'a [u8],
 }
 
 impl Truth<'_> {
-    fn byte(&self, p: u32) -> u32 {
+    pub(super) fn seen(&self, p: u32) -> u32 {
+        self.seen.get(p as usize).copied().unwrap_or(0).into()
+    }
+    pub(super) fn byte(&self, p: u32) -> u32 {
         self.new.get(p as usize).copied().unwrap_or(0).into()
     }
 }
@@ -62,34 +68,37 @@ pub(crate) struct Params {
 const BLOCK: u32 = 32;
 
 /// Where the codec is in its slice, and what it has just seen.
+#[derive(Clone, Copy)]
 pub(crate) struct Walk {
     pub p: u32,
-    end: u32,
-    old_min: u32,
+    pub start: u32,
+    pub end: u32,
+    pub old_min: u32,
     /// Present copy: new start and end, old minus new.
     pub copy_new: u32,
     pub copy_end: u32,
     pub disp: u32,
-    reps: [u32; 4],
-    dist: u32,
-    after_match: bool,
+    /// Recent distances: back in the new image, which comes behind the old one.
+    pub reps: [u32; 4],
     /// Which literal model this slice has.
-    wide: bool,
-    block_end: u32,
+    pub wide: bool,
+    pub block_end: u32,
     /// The last four bytes put, the newest lowest.
-    last: u32,
-    prev_op: u32,
-    literals: u32,
-    /// Old position behind the last copy, moving on with literals.
-    old_next: u32,
+    pub last: u32,
+    /// Kinds of the last ops, two bits each, the newest lowest.
+    pub ops: u32,
+    pub literals: u32,
+    /// Whether the last literals were what was expected, the newest in bit 0.
+    pub agreed: u32,
+    pub held: Held,
     /// Miss flags of units and blocks, bytes since the last miss.
-    hist: u32,
-    blocks: u32,
-    run: u32,
+    pub hist: u32,
+    pub blocks: u32,
+    pub run: u32,
     /// Miss flags of plain bytes since the last field.
-    changed: u32,
-    kind_hist: [u8; 16],
-    last_diff: [u8; 16],
+    pub changed: u32,
+    pub kind_hist: [u8; 16],
+    pub last_diff: [u8; 16],
     /// The last corrections of a branch, a pointer, a RAM address.
     pub fix: [u32; 3],
 }
@@ -98,20 +107,20 @@ impl Walk {
     const fn new(start: u32, end: u32, old_min: u32) -> Self {
         Walk {
             p: start,
+            start,
             end,
             old_min,
             copy_new: start,
             copy_end: start,
             disp: 0,
             reps: [0; 4],
-            dist: 0,
-            after_match: false,
             wide: false,
             block_end: start,
             last: 0,
-            prev_op: 0,
+            ops: 0,
             literals: 0,
-            old_next: start,
+            agreed: 0,
+            held: Held::NONE,
             hist: 0,
             blocks: 0,
             run: 0,
@@ -129,7 +138,7 @@ pub(crate) struct Engine {
 }
 
 /// Bits needed for `v`.
-fn bucket(v: u32) -> u32 {
+pub(super) fn bucket(v: u32) -> u32 {
     32 - v.leading_zeros()
 }
 
@@ -142,10 +151,11 @@ impl Engine {
     }
 
     /// Starts the slice of new bytes `[start, end)`; old bytes before `old_min` are gone.
-    pub fn begin(&mut self, start: u32, end: u32, old_min: u32, wide: bool) {
+    pub fn begin(&mut self, start: u32, end: u32, old_min: u32, old_len: u32, wide: bool) {
         self.m.reset();
         self.w = Walk {
             wide,
+            reps: [old_len, 0, 0, 0],
             ..Walk::new(start, end, old_min)
         };
     }
@@ -193,214 +203,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    fn op<C: Coder, E: Env>(
-        &mut self,
-        c: &mut C,
-        e: &mut E,
-        par: &Params,
-        t: &Truth<'_>,
-    ) -> Result<(), BadRange> {
-        let seg = par.map.at_new(self.w.p);
-        let prev = self.w.prev_op;
-        let ctx = (prev * 6 + bucket(self.w.literals).min(5)) * 4
-            + (self.w.p & 1) * 2
-            + u32::from(seg.is_some());
-        if self
-            .m
-            .op
-            .code(c, ctx as usize, u32::from(t.op == Op::Literal))
-            == 1
-        {
-            self.literal(c, e, par, t);
-            return Ok(());
-        }
-        let room = self.w.end - self.w.p;
-        let prev = prev as usize;
-        self.w.literals = 0;
-        if self
-            .m
-            .flags
-            .code(c, prev, u32::from(matches!(t.op, Op::Match { .. })))
-            == 1
-        {
-            return self.repeat(c, e, t, room);
-        }
-        let (old, len) = if let Op::Copy { old, len } = t.op {
-            (old, len)
-        } else {
-            (0, 1)
-        };
-        let want = old.wrapping_sub(self.w.p);
-        let mut mapped = None;
-        if let Some(Segment { new, old, len }) = seg {
-            let d = old.wrapping_sub(new);
-            if self.m.flags.code(c, 4 + prev, u32::from(want == d)) == 1 {
-                mapped = Some((d, (new + len - self.w.p).min(room)));
-            }
-        }
-        let disp = match mapped {
-            Some((d, _)) => d,
-            None => self.displacement(c, prev, want, old),
-        };
-        let len = match mapped {
-            Some((_, all)) if self.m.flags.code(c, 16, u32::from(len == all)) == 1 => all,
-            _ => self.m.numbers[0].code(c, len - 1) + 1,
-        };
-        let old = self.w.p.wrapping_add(disp);
-        if len > room || old < self.w.old_min || old > par.old_len || len > par.old_len - old {
-            return Err(BadRange);
-        }
-        // Move to front, the last one falls out if it is new.
-        let mut carry = disp;
-        for r in &mut self.w.reps {
-            core::mem::swap(r, &mut carry);
-            if carry == disp {
-                break;
-            }
-        }
-        let w = &mut self.w;
-        w.disp = disp;
-        w.copy_new = w.p;
-        w.copy_end = w.p + len;
-        w.block_end = w.p;
-        w.prev_op = 1;
-        w.changed = 0;
-        w.old_next = old + len;
-        w.after_match = false;
-        Ok(())
-    }
-
-    /// An old position not given by the map: a recent displacement or the distance from
-    /// where the last copy ended.
-    fn displacement<C: Coder>(&mut self, c: &mut C, prev: usize, want: u32, old: u32) -> u32 {
-        let f = &mut self.m.flags;
-        let rep = self.w.reps.iter().position(|r| *r == want);
-        if f.code(c, 8 + prev, u32::from(rep.is_some())) == 1 {
-            let i = rep.unwrap_or(0) as u32;
-            let hi = f.code(c, 12, i >> 1);
-            let lo = f.code(c, 13 + hi as usize, i & 1);
-            return self
-                .w
-                .reps
-                .get((hi * 2 + lo) as usize)
-                .copied()
-                .unwrap_or(0);
-        }
-        let expect = self.w.old_next;
-        let delta = old.wrapping_sub(expect) as i32;
-        let neg = f.code(c, 15, u32::from(delta < 0));
-        let mag = self.m.numbers[1].code(c, delta.unsigned_abs());
-        let old = if neg == 1 {
-            expect.wrapping_sub(mag)
-        } else {
-            expect.wrapping_add(mag)
-        };
-        old.wrapping_sub(self.w.p)
-    }
-
-    fn repeat<C: Coder, E: Env>(
-        &mut self,
-        c: &mut C,
-        e: &mut E,
-        t: &Truth<'_>,
-        room: u32,
-    ) -> Result<(), BadRange> {
-        let (dist, len) = if let Op::Match { dist, len } = t.op {
-            (dist, len)
-        } else {
-            (1, 1)
-        };
-        let same = self.m.flags.code(c, 17, u32::from(dist == self.w.dist));
-        let dist = if same == 1 {
-            self.w.dist
-        } else {
-            self.m.numbers[2].code(c, dist - 1) + 1
-        };
-        let len = self.m.numbers[3].code(c, len - 1) + 1;
-        if dist == 0 || dist > self.w.p || len > room {
-            return Err(BadRange);
-        }
-        for _ in 0..len {
-            let b = e.made(self.w.p - dist);
-            self.put(e, b);
-        }
-        self.w.old_next = self.w.old_next.wrapping_add(len);
-        self.w.dist = dist;
-        self.w.after_match = true;
-        self.w.prev_op = 2;
-        self.w.copy_end = self.w.p;
-        Ok(())
-    }
-
-    fn literal<C: Coder, E: Env>(&mut self, c: &mut C, e: &mut E, par: &Params, t: &Truth<'_>) {
-        let (l, p) = (self.w.last, self.w.p);
-        let (pos, odd) = (p & 3, p & 1);
-        let o1 = l & 0xFF;
-        // What would come if the last copy or match went on.
-        let w = &self.w;
-        let expect = if w.after_match {
-            256 | u32::from(e.made(p - w.dist))
-        } else if w.old_next >= w.old_min && w.old_next < par.old_len {
-            256 | u32::from(e.old(w.old_next))
-        } else {
-            0
-        };
-        let run = w.literals.min(3);
-        let how = if self.w.wide {
-            let prev2 = l >> 8 & 0xFF;
-            Byte {
-                ctx: [
-                    pos << 8,
-                    1024 + ((odd << 3 | o1 >> 5) << 8),
-                    hash(if odd == 0 { o1 } else { prev2 }, 40 + odd),
-                    hash(o1, 42 + odd),
-                    0,
-                    0,
-                    0,
-                ],
-                inputs: 4,
-                wide: true,
-                expect,
-                run,
-                set: pos * 8,
-                by_bit: true,
-                limit: 15,
-            }
-        } else {
-            // The last whole aligned halfword, and word, as far as known.
-            let half = if odd == 0 {
-                l & 0xFFFF
-            } else {
-                l >> 8 & 0xFFFF
-            };
-            let word = if odd == 0 { l } else { l >> 8 };
-            Byte {
-                ctx: [
-                    hash(pos, 9),
-                    hash(o1, 1 + odd),
-                    hash(l & 0xFFFF, 3 + odd),
-                    hash(l & 0xFF_FFFF, 5),
-                    hash(half, 6 + pos),
-                    hash(word, 16 + odd * 256 + odd * o1),
-                    hash(l >> 16 & 0xFFFF, 11 + pos),
-                ],
-                inputs: 7,
-                wide: false,
-                expect,
-                run,
-                set: pos * 8,
-                by_bit: true,
-                limit: 15,
-            }
-        };
-        let b = self.m.byte(c, &how, t.byte(p));
-        self.put(e, b as u8);
-        self.w.literals += 1;
-        self.w.prev_op = 0;
-        self.w.old_next = self.w.old_next.wrapping_add(1);
-        self.w.copy_end = self.w.p;
     }
 
     /// A block of a copy: predictions for all of it and one flag whether they are right.

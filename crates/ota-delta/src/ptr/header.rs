@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 4] = [0xD7, b'p', b't', b'r'];
 pub const HEADER_LEN: usize = 56;
 /// Bytes of the header of a patch between line-coded images.
 pub(crate) const HEADER_LEN_CODED: usize = HEADER_LEN + 16;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Which instructions the prediction understands. A wrong one costs size, never
 /// correctness.
@@ -24,11 +24,14 @@ pub enum Arch {
     Arm = 2,
     /// 64-bit ARM.
     A64 = 3,
+    /// Xtensa (calls only).
+    Xtensa = 4,
 }
 
 impl Arch {
     fn from_byte(b: u8) -> Option<Self> {
-        [Arch::None, Arch::Thumb, Arch::Arm, Arch::A64]
+        use Arch::{A64, Arm, None, Thumb, Xtensa};
+        [None, Thumb, Arm, A64, Xtensa]
             .into_iter()
             .find(|a| *a as u8 == b)
     }

@@ -137,9 +137,6 @@ impl Map {
 /// Codes the address map, ahead of all slices.
 pub(crate) struct MapCoder {
     flags: Table<2>,
-    gap: Number,
-    len: Number,
-    delta: Number,
     new_end: u32,
     old_end: u32,
     windowed: bool,
@@ -149,36 +146,37 @@ impl MapCoder {
     pub const fn new() -> Self {
         MapCoder {
             flags: Table::ZERO,
-            gap: Number::ZERO,
-            len: Number::ZERO,
-            delta: Number::ZERO,
             new_end: 0,
             old_end: 0,
             windowed: false,
         }
     }
 
-    pub fn reset(&mut self) {
+    /// `n` are the numbers' counters, borrowed from the slices' model.
+    pub fn reset(&mut self, n: &mut [Number; 4]) {
+        n.iter_mut().for_each(Number::reset);
         self.flags.reset(32768, 0);
-        self.gap.reset();
-        self.len.reset();
-        self.delta.reset();
         (self.new_end, self.old_end) = (0, 0);
         self.windowed = false;
     }
 
     /// Codes the next segment, or that there is none. The decoder gives anything.
-    pub fn code<C: Coder>(&mut self, c: &mut C, want: Option<Segment>) -> Option<Segment> {
+    pub fn code<C: Coder>(
+        &mut self,
+        c: &mut C,
+        [gap_n, len_n, delta_n, _]: &mut [Number; 4],
+        want: Option<Segment>,
+    ) -> Option<Segment> {
         if self.flags.code(c, 0, u32::from(want.is_some())) == 0 {
             return None;
         }
         let s = want.unwrap_or_default();
-        let gap = self.gap.code(c, s.new.wrapping_sub(self.new_end));
-        let len = self.len.code(c, s.len);
+        let gap = gap_n.code(c, s.new.wrapping_sub(self.new_end));
+        let len = len_n.code(c, s.len);
         let expect = self.old_end.wrapping_add(gap);
         let d = s.old.wrapping_sub(expect) as i32;
         let neg = self.flags.code(c, 1, u32::from(d < 0));
-        let mag = self.delta.code(c, d.unsigned_abs());
+        let mag = delta_n.code(c, d.unsigned_abs());
         let old = if neg == 1 {
             expect.wrapping_sub(mag)
         } else {
@@ -191,19 +189,28 @@ impl MapCoder {
     }
 
     /// The RAM window, in front of all segments.
-    pub fn window<C: Coder>(&mut self, c: &mut C, ram: (u32, u32)) -> (u32, u32) {
-        let start = self.gap.code(c, ram.0 >> 8) << 8;
-        (start, self.len.code(c, ram.1 >> 8) << 8)
+    pub fn window<C: Coder>(
+        c: &mut C,
+        [gap_n, len_n, ..]: &mut [Number; 4],
+        ram: (u32, u32),
+    ) -> (u32, u32) {
+        let start = gap_n.code(c, ram.0 >> 8) << 8;
+        (start, len_n.code(c, ram.1 >> 8) << 8)
     }
 
     /// Decodes one thing into `par`; `false` at the end.
-    pub fn next(&mut self, bits: &mut Bits<'_>, par: &mut Params) -> Result<bool, Error> {
+    pub fn next(
+        &mut self,
+        bits: &mut Bits<'_>,
+        n: &mut [Number; 4],
+        par: &mut Params,
+    ) -> Result<bool, Error> {
         if !self.windowed {
-            par.ram = self.window(bits, (0, 0));
+            par.ram = Self::window(bits, n, (0, 0));
             self.windowed = true;
             return Ok(true);
         }
-        match self.code(bits, None) {
+        match self.code(bits, n, None) {
             None => Ok(false),
             Some(s) if s.len <= 1 << 28 && par.map.push(s) => Ok(true),
             Some(_) => Err(Error::Map),

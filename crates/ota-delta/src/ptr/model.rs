@@ -151,9 +151,40 @@ pub(crate) fn small_update(v: &mut Small, bit: u32, limit: u16) {
     *v = (p as u16) << 4 | if n < limit { n + 1 } else { n };
 }
 
-/// Mixes up to `N` predictions. One weight set of `N` per context.
+/// A table of those.
+pub(crate) struct SmallTable<const N: usize>([Small; N]);
+
+impl<const N: usize> SmallTable<N> {
+    /// Unusable until [`reset`](Self::reset).
+    pub const ZERO: Self = SmallTable([0; N]);
+
+    pub fn reset(&mut self) {
+        self.0.fill(SMALL_NEW);
+    }
+
+    #[inline]
+    pub fn p(&self, i: usize) -> u16 {
+        small_p(self.0.get(i).copied().unwrap_or(SMALL_NEW))
+    }
+
+    #[inline]
+    pub fn update(&mut self, i: usize, bit: u32, limit: u16) {
+        if let Some(v) = self.0.get_mut(i) {
+            small_update(v, bit, limit);
+        }
+    }
+
+    /// Codes a bit by one counter alone.
+    pub fn code<C: Coder>(&mut self, c: &mut C, i: usize, bit: u32) -> u32 {
+        let bit = c.code(bit, u32::from(self.p(i)).clamp(64, 65536 - 65));
+        self.update(i, bit, 15);
+        bit
+    }
+}
+
+/// Mixes up to `N` predictions. One weight set of `N` per context; 4096 is one.
 pub(crate) const INPUTS: usize = 8;
-pub(crate) type Weights = [i32; INPUTS];
+pub(crate) type Weights = [i16; INPUTS];
 
 /// The inputs of one decision.
 pub(crate) struct Mix {
@@ -180,14 +211,14 @@ impl Mix {
     pub fn code<C: Coder>(&self, c: &mut C, w: &mut Weights, bit: u32, shift: u32) -> u32 {
         let mut dot = 0i32;
         for (s, w) in self.st.iter().zip(w.iter()).take(self.n) {
-            dot = dot.wrapping_add((s * (w >> 2)) >> 8);
+            dot = dot.wrapping_add((s * i32::from(*w)) >> 6);
         }
         let p = squash(dot >> 6).clamp(32, 65536 - 32);
         let bit = c.code(bit, p);
-        let err = (bit << 16) as i32 - p as i32;
+        let err = ((bit << 16) as i32 - p as i32) >> 2;
         for (s, w) in self.st.iter().zip(w.iter_mut()).take(self.n) {
-            *w = (*w + ((s * (err >> 2) + (1 << (shift - 3))) >> (shift - 2)))
-                .clamp(-(1 << 19), 1 << 19);
+            let by = (s * err + (1 << (shift - 1))) >> shift;
+            *w = (i32::from(*w) + by).clamp(-32768, 32767) as i16;
         }
         bit
     }

@@ -78,9 +78,15 @@ impl Engine {
                     return self.branch(par, w, o, p);
                 }
             }
+            if par.arch == Arch::Xtensa {
+                let w = e.old32(o);
+                if is_branch(par.arch, w) && branch_target(par.arch, w, o) < par.old_len {
+                    return self.branch(par, w, o, p);
+                }
+            }
             if (o | p) & 3 == 0 {
                 let w = e.old32(o);
-                if is_branch(par.arch, w) {
+                if par.arch != Arch::Xtensa && is_branch(par.arch, w) {
                     return self.branch(par, w, o, p);
                 }
                 let in_image = w.wrapping_sub(par.base) < par.old_len;
@@ -177,6 +183,7 @@ pub(crate) fn is_branch(arch: Arch, w: u32) -> bool {
         Arch::Thumb => is_thumb_branch(w),
         Arch::Arm => w & 0x0E00_0000 == 0x0A00_0000,
         Arch::A64 => w & 0x7C00_0000 == 0x1400_0000,
+        Arch::Xtensa => w & 0xF == 5,
         Arch::None => false,
     }
 }
@@ -194,6 +201,10 @@ pub(crate) fn branch_target(arch: Arch, w: u32, at: u32) -> u32 {
         Arch::Arm => at
             .wrapping_add(8)
             .wrapping_add(((w << 8) as i32 >> 6) as u32),
+        // Three bytes; the fourth is what follows and stays.
+        Arch::Xtensa => (at & !3)
+            .wrapping_add(4)
+            .wrapping_add(((w << 8) as i32 >> 14 << 2) as u32),
         _ => at.wrapping_add(((w << 6) as i32 >> 4) as u32),
     }
 }
@@ -202,6 +213,10 @@ fn branch_encode(arch: Arch, w: u32, target: u32, at: u32) -> u32 {
     match arch {
         Arch::Thumb => thumb_encode(w >> 16, target, at),
         Arch::Arm => w & 0xFF00_0000 | target.wrapping_sub(at).wrapping_sub(8) >> 2 & 0xFF_FFFF,
+        Arch::Xtensa => {
+            let off = target.wrapping_sub(at & !3).wrapping_sub(4);
+            w & 0xFF00_003F | (off >> 2 & 0x3_FFFF) << 6
+        }
         _ => w & 0xFC00_0000 | target.wrapping_sub(at) >> 2 & 0x3FF_FFFF,
     }
 }

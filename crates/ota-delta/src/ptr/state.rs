@@ -1,23 +1,28 @@
 //! All that adapts while a slice is coded. `docs/delta-format.md`, section 5.
 
 use super::model::Coder;
-use super::model::{Mix, Number, SMALL_NEW, Small, Table, Weights, small_p, small_update};
+use super::model::{Mix, Number, SmallTable, Table, Weights};
 
 /// Inputs of a hit flag and entries per input.
 pub(crate) const HITS: usize = 6;
 const HIT_SIZE: usize = 256;
 /// Inputs of a byte and entries per input.
 pub(crate) const BYTES: usize = 7;
-const BYTE_SIZE: usize = 1152;
-/// Wide model: 4 x 256 and 16 x 256 entries used directly, then two hashed parts.
+const BYTE_SIZE: usize = 1024;
+/// Wide model: 4 x 256 and 16 x 256 entries used directly, the rest hashed.
 const WIDE_FROM: usize = 5 * 1024;
-const WIDE_SIZE: usize = (BYTE_SIZE * BYTES - WIDE_FROM) / 2;
+const WIDE_SIZE: usize = BYTE_SIZE * BYTES - WIDE_FROM;
+/// How slowly weights follow: those of literals of the wide model, and all others.
+const SLOW: u32 = 17;
+const FAST: u32 = 15;
 /// Remembered values.
 const VALUES: usize = 128;
 /// Contexts of a block flag: three inputs in one table.
 const BLOCKS: usize = 64 + 256 + 128 + 64;
+/// Contexts of an op's first flag: three inputs in one table.
+const OPS: usize = 256 + 96 + 256;
 /// First weight of every input: 0.26.
-const W0: i32 = 65536 * 26 / 100;
+const W0: i16 = 1065;
 
 #[inline]
 pub(crate) fn hash(a: u32, b: u32) -> u32 {
@@ -29,16 +34,20 @@ pub(crate) struct Model {
     hit_w: [Weights; 32],
     block: Table<BLOCKS>,
     block_w: [Weights; 4],
-    bytes: [Small; BYTE_SIZE * BYTES],
+    bytes: SmallTable<{ BYTE_SIZE * BYTES }>,
     /// Whether a literal is what a match going on would give.
-    expect: Table<128>,
+    expect: SmallTable<256>,
     /// 32 sets for literals, 16 for differences.
     bytes_w: [Weights; 48],
     /// How often units of a class miss.
     pub class: Table<128>,
     pub alt: Table<64>,
-    pub op: Table<80>,
-    pub flags: Table<32>,
+    op: SmallTable<OPS>,
+    op_w: [Weights; 4],
+    pub flags: Table<64>,
+    /// Slots of distances, by length; their low bits, by slot.
+    slots: SmallTable<256>,
+    low: SmallTable<176>,
     pub numbers: [Number; 4],
     values: [(u32, u32); VALUES],
     /// By 512-byte window: how far RAM addresses moved.
@@ -51,12 +60,15 @@ impl Model {
         hit_w: [[0; 8]; 32],
         block: Table::ZERO,
         block_w: [[0; 8]; 4],
-        bytes: [0; BYTE_SIZE * BYTES],
-        expect: Table::ZERO,
+        bytes: SmallTable::ZERO,
+        expect: SmallTable::ZERO,
         bytes_w: [[0; 8]; 48],
         class: Table::ZERO,
         alt: Table::ZERO,
-        op: Table::ZERO,
+        op: SmallTable::ZERO,
+        op_w: [[0; 8]; 4],
+        slots: SmallTable::ZERO,
+        low: SmallTable::ZERO,
         flags: Table::ZERO,
         numbers: [Number::ZERO; 4],
         values: [(0, 0); VALUES],
@@ -67,20 +79,23 @@ impl Model {
     pub fn reset(&mut self) {
         self.hit.iter_mut().for_each(|t| t.reset(32768, 0));
         self.block.reset(32768, 0);
-        self.bytes.fill(SMALL_NEW);
-        self.expect.reset(32768, 0);
+        self.bytes.reset();
+        self.expect.reset();
         for w in self
             .hit_w
             .iter_mut()
             .chain(&mut self.block_w)
+            .chain(&mut self.op_w)
             .chain(&mut self.bytes_w)
         {
             *w = [W0; 8];
         }
         self.class.reset(2048, 4);
         self.alt.reset(32768, 0);
-        self.op.reset(32768, 0);
+        self.op.reset();
         self.flags.reset(32768, 0);
+        self.slots.reset();
+        self.low.reset();
         self.numbers.iter_mut().for_each(Number::reset);
         self.values = [(0, 0); VALUES];
         self.shifts = [0; 64];
@@ -121,7 +136,7 @@ impl Model {
         let Some(w) = self.hit_w.get_mut(set as usize) else {
             return 0;
         };
-        let got = mix.code(c, w, miss, 13);
+        let got = mix.code(c, w, miss, FAST);
         for (table, i) in self.hit.iter_mut().zip(idx) {
             table.update(i, got, 60);
         }
@@ -137,11 +152,60 @@ impl Model {
         let Some(w) = self.block_w.get_mut(set as usize) else {
             return 0;
         };
-        let got = mix.code(c, w, dirty, 13);
+        let got = mix.code(c, w, dirty, FAST);
         for cx in ctx {
             self.block.update(cx as usize, got, 60);
         }
         got
+    }
+
+    /// Codes whether an op is a literal.
+    pub fn literal<C: Coder>(&mut self, c: &mut C, ctx: [u32; 3], set: u32, bit: u32) -> u32 {
+        let mut mix = Mix::new();
+        for cx in ctx {
+            mix.add(self.op.p(cx as usize));
+        }
+        let Some(w) = self.op_w.get_mut(set as usize) else {
+            return 0;
+        };
+        let got = mix.code(c, w, bit, FAST);
+        for cx in ctx {
+            self.op.update(cx as usize, got, 15);
+        }
+        got
+    }
+
+    /// Codes a distance less one; `by` is below 4.
+    pub fn distance<C: Coder>(&mut self, c: &mut C, by: u32, v: u32) -> u32 {
+        let (want, _) = slot(v);
+        let mut sym = 1u32;
+        for i in (0..6).rev() {
+            let bit = self.slots.code(c, (by << 6 | sym) as usize, want >> i & 1);
+            sym = sym << 1 | bit;
+        }
+        let slot = sym & 63;
+        if slot < 4 {
+            return slot;
+        }
+        let bits = (slot >> 1) - 1;
+        let mut got = 2 | slot & 1;
+        for i in (0..bits).rev() {
+            if i < 4 {
+                break;
+            }
+            got = got << 1 | c.code(v >> i & 1, 32768);
+        }
+        // The lowest ones from the lowest up.
+        let n = bits.min(4);
+        let (mut sym, mut tail) = (1u32, 0);
+        for i in 0..n {
+            let bit = self
+                .low
+                .code(c, ((slot.min(14) - 4) << 4 | sym) as usize, v >> i & 1);
+            sym = sym << 1 | bit;
+            tail |= bit << i;
+        }
+        got << n | tail
     }
 
     /// Codes a byte, highest bit first.
@@ -155,10 +219,10 @@ impl Model {
                 let cx = how.ctx.get(k).copied().unwrap_or(0);
                 *slot = match (how.wide, k) {
                     (true, 0 | 1) => (cx + sym) as usize,
-                    (true, _) => WIDE_FROM + (k - 2) * WIDE_SIZE + scaled(cx, sym, WIDE_SIZE),
+                    (true, _) => WIDE_FROM + scaled(cx, sym, WIDE_SIZE),
                     _ => k * BYTE_SIZE + scaled(cx, sym, BYTE_SIZE),
                 };
-                mix.add(small_p(self.bytes.get(*slot).copied().unwrap_or(0)));
+                mix.add(self.bytes.p(*slot));
             }
             // While the bits so far are those of the expected byte.
             let agree = how.expect >> (i + 1) == sym;
@@ -172,14 +236,13 @@ impl Model {
             let Some(w) = self.bytes_w.get_mut(set as usize) else {
                 break;
             };
-            let bit = mix.code(c, w, want >> i & 1, 13);
+            let rate = if how.wide { SLOW } else { FAST };
+            let bit = mix.code(c, w, want >> i & 1, rate);
             for slot in idx.iter().take(used) {
-                if let Some(v) = self.bytes.get_mut(*slot) {
-                    small_update(v, bit, how.limit);
-                }
+                self.bytes.update(*slot, bit, how.limit);
             }
             if expects {
-                self.expect.update(ex, bit, 60);
+                self.expect.update(ex, bit, 15);
             }
             sym = sym << 1 | bit;
         }
@@ -191,7 +254,7 @@ impl Model {
 pub(crate) struct Byte {
     pub ctx: [u32; BYTES],
     pub inputs: usize,
-    /// The first two contexts are indexes themselves, two more share the rest.
+    /// The first two contexts are indexes themselves.
     pub wide: bool,
     /// 256 + the byte that would go on with the last match; 0 if none.
     pub expect: u32,
@@ -200,6 +263,15 @@ pub(crate) struct Byte {
     pub set: u32,
     pub by_bit: bool,
     pub limit: u16,
+}
+
+/// Slot of a distance less one, and how many bits it leaves open.
+pub(crate) fn slot(v: u32) -> (u32, u32) {
+    if v < 4 {
+        return (v, 0);
+    }
+    let bits = 30 - v.leading_zeros();
+    (2 * (bits + 1) + (v >> bits & 1), bits)
 }
 
 fn value_slot(key: u32) -> usize {

@@ -70,7 +70,11 @@ pub(super) fn decoded(image: &[u8], lines: Lines) -> Vec<u8> {
 pub(super) fn bases(image: &[u8], arch: Arch, aligned_at: u32) -> Vec<u32> {
     const MOST: usize = 4000;
     let mut code = BTreeSet::new();
-    let step = if arch == Arch::Thumb { 2 } else { 4 };
+    let step = match arch {
+        Arch::Thumb => 2,
+        Arch::Xtensa => 1,
+        _ => 4,
+    };
     for at in (0..image.len()).step_by(step) {
         let w = word(image, at);
         if is_branch(arch, w) {

@@ -1,25 +1,43 @@
-//! Exact matches inside what would be literals, chosen by estimated cost.
+//! Literals and exact matches between copies, chosen by what they are estimated to cost.
 
-use super::plan::Bounds;
 use crate::matching::Index;
-use crate::ptr::engine::Op;
+use crate::ptr::engine::{Engine, Op};
+use crate::ptr::header::Arch;
+use crate::ptr::lz::LEAST;
+use crate::ptr::state::slot;
+use crate::ptr::view::seen;
 use std::vec;
 use std::vec::Vec;
 
-/// Estimated costs, in 1/16 bit.
-#[derive(Clone, Copy)]
-pub(super) struct Costs {
-    /// A literal byte.
-    pub literal: u32,
-    /// An op, its distance excepted.
-    pub op: u32,
-}
-
-const LEAST: usize = 3;
 const CHAIN: usize = 48;
 
-/// Earlier places of three bytes in the new image.
+/// All of an image with calls absolute.
+pub(super) fn view(arch: Arch, data: &[u8]) -> Vec<u8> {
+    let mut out = data.to_vec();
+    view_part(arch, data, 0, data.len(), &mut out);
+    out
+}
+
+/// The same for calls that lie in `[from, to)` as a whole.
+pub(super) fn view_part(arch: Arch, data: &[u8], from: usize, to: usize, out: &mut [u8]) {
+    let range = (from as u32, to as u32);
+    for (at, b) in out.iter_mut().enumerate().take(to).skip(from) {
+        *b = seen(arch, at as u32, range, &mut |i| {
+            data.get(i as usize).copied().unwrap_or(0)
+        });
+    }
+}
+
+/// Where exact matches come from, calls absolute.
+pub(super) struct Sources<'a> {
+    pub old: &'a [u8],
+    pub new: &'a [u8],
+    pub index: &'a Index<'a>,
+}
+
+/// Earlier places of two and three bytes in the new image.
 pub(super) struct Chains {
+    two: Vec<u32>,
     head: Vec<u32>,
     prev: Vec<u32>,
     upto: usize,
@@ -28,192 +46,351 @@ pub(super) struct Chains {
 impl Chains {
     pub fn new(new: &[u8]) -> Self {
         Chains {
+            two: vec![u32::MAX; 1 << 16],
             head: vec![u32::MAX; 1 << 16],
             prev: vec![u32::MAX; new.len()],
             upto: 0,
         }
     }
 
-    fn slot(new: &[u8], at: usize) -> Option<usize> {
+    fn slot(new: &[u8], at: usize) -> Option<(usize, usize)> {
         let k = new.get(at..at + 3)?;
         let v = u32::from(k[0]) | u32::from(k[1]) << 8 | u32::from(k[2]) << 16;
-        Some((v.wrapping_mul(0x9E37_79B1) >> 16) as usize)
+        Some((
+            (v & 0xFFFF) as usize,
+            (v.wrapping_mul(0x9E37_79B1) >> 16) as usize,
+        ))
     }
 
     fn fill(&mut self, new: &[u8], upto: usize) {
         while self.upto < upto {
-            if let Some(s) = Self::slot(new, self.upto) {
-                self.prev[self.upto] = self.head[s];
-                self.head[s] = self.upto as u32;
+            if let Some((two, three)) = Self::slot(new, self.upto) {
+                self.two[two] = self.upto as u32;
+                self.prev[self.upto] = self.head[three];
+                self.head[three] = self.upto as u32;
             }
             self.upto += 1;
         }
     }
 }
 
-fn number_cost(v: u32) -> u32 {
-    // Exponents adapt to some 3 bits, mantissas cost what they have.
-    16 * (3 + (31 - (v + 1).leading_zeros()))
-}
-
 fn common(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
-/// Replaces literals of `ops` (of the slice `b`) by matches where that looks cheaper.
-pub(super) fn improve(
-    ops: Vec<Op>,
-    b: &Bounds,
-    old: &[u8],
-    new: &[u8],
-    index: &Index<'_>,
-    chains: &mut Chains,
-    costs: Costs,
-) -> Vec<Op> {
-    let mut out = Vec::with_capacity(ops.len());
-    let mut p = b.start as usize;
-    let mut diagonal: Option<usize> = None; // old minus new of the last copy, plus 2^40
-    const BIAS: usize = 1 << 40;
-    let mut i = 0;
-    while i < ops.len() {
-        match ops[i] {
-            Op::Literal => {
-                let n = ops[i..].iter().take_while(|o| **o == Op::Literal).count();
-                gap(
-                    p,
-                    p + n,
-                    b,
-                    old,
-                    new,
-                    index,
-                    chains,
-                    costs,
-                    diagonal.map(|d| (d + p, BIAS)),
-                    &mut out,
-                );
-                p += n;
-                i += n;
-            }
-            op => {
-                if let Op::Copy { old, len } = op {
-                    diagonal = Some(old as usize + BIAS - p);
-                    p += len as usize;
-                }
-                out.push(op);
-                i += 1;
-            }
-        }
-    }
-    out
+/// For every position of a gap: lengths that match, each at its nearest distance.
+pub(super) struct Found(Vec<Vec<(u32, u32)>>);
+
+/// Literals between copies: new bytes `[from, to)`.
+pub(super) struct Gap {
+    pub from: usize,
+    pub to: usize,
 }
 
-#[allow(clippy::too_many_arguments)]
-fn gap(
-    from: usize,
-    to: usize,
-    b: &Bounds,
-    old: &[u8],
-    new: &[u8],
-    index: &Index<'_>,
+/// Finds matches for a gap of `seen`; gaps come in order.
+pub(super) fn find(
+    gap: &Gap,
+    seen: &[u8],
+    old_min: usize,
+    s: &Sources<'_>,
     chains: &mut Chains,
-    costs: Costs,
-    diagonal: Option<(usize, usize)>,
-    out: &mut Vec<Op>,
-) {
-    let n = to - from;
-    if n < LEAST {
-        out.extend(std::iter::repeat_n(Op::Literal, n));
-        chains.fill(new, to);
-        return;
-    }
-    // Cheapest way to every position, and the op that led there.
-    let mut cost = vec![u32::MAX; n + 1];
-    let mut via: Vec<(Op, usize)> = vec![(Op::Literal, 1); n + 1];
-    cost[0] = 0;
-    let mut reach = 0usize;
-    for k in 0..n {
-        let p = from + k;
-        chains.fill(new, p);
-        let here = cost[k];
-        if here + costs.literal < cost[k + 1] {
-            cost[k + 1] = here + costs.literal;
-            via[k + 1] = (Op::Literal, 1);
-        }
-        let wanted = &new[p..to];
-        let mut longest = 0;
-        let mut relax = |op: &dyn Fn(u32) -> Op, len: usize, base: u32| {
-            longest = longest.max(len);
-            // Every length of a short match, the longest ones of a long match.
-            let least = LEAST.max(len.saturating_sub(32));
-            for l in least..=len {
-                let c = here + base + number_cost(l as u32);
-                if c < cost[k + l] {
-                    cost[k + l] = c;
-                    via[k + l] = (op(l as u32), l);
-                }
-            }
-        };
-        // Deep inside a long match nothing better starts.
-        if reach > k + 64 {
+) -> Found {
+    let mut all = Vec::with_capacity(gap.to - gap.from);
+    let mut skip = 0usize;
+    for p in gap.from..gap.to {
+        let wanted = &seen[p..gap.to];
+        // Shortest distance of each length, lengths rising.
+        let mut found: Vec<(u32, u32)> = Vec::new();
+        if skip > 0 {
+            skip -= 1;
+            all.push(found);
             continue;
         }
-        if let Some((d, bias)) = diagonal
-            && let Some(at) = (d + k).checked_sub(bias)
-            && at >= b.old_min as usize
-            && at < old.len()
-        {
-            let len = common(&old[at..], wanted);
-            if len >= LEAST {
-                relax(
-                    &|len| Op::Copy {
-                        old: at as u32,
-                        len,
-                    },
-                    len,
-                    costs.op + 32,
-                );
+        chains.fill(s.new, p);
+        if let Some((two, three)) = Chains::slot(seen, p) {
+            let mut best = LEAST as usize - 1;
+            let mut take = |at: usize, found: &mut Vec<(u32, u32)>| {
+                let len = common(&s.new[at..], wanted);
+                if len > best {
+                    best = len;
+                    found.push((len as u32, (p - at) as u32));
+                }
+            };
+            if chains.two[two] != u32::MAX {
+                take(chains.two[two] as usize, &mut found);
+            }
+            let mut at = chains.head[three];
+            for _ in 0..CHAIN {
+                if at == u32::MAX {
+                    break;
+                }
+                take(at as usize, &mut found);
+                at = chains.prev[at as usize];
             }
         }
-        let expect = diagonal.map_or(p, |(d, bias)| (d + k).saturating_sub(bias));
-        index.similar(wanted, LEAST + 1, 12, &mut |at, len| {
-            if at >= b.old_min as usize {
-                let delta = at.abs_diff(expect) as u32;
-                relax(
-                    &|len| Op::Copy {
-                        old: at as u32,
-                        len,
-                    },
-                    len,
-                    costs.op + 32 + number_cost(delta),
-                );
+        let mut longer: Vec<(u32, u32)> = Vec::new();
+        let most = found.last().map_or(LEAST as usize, |f| f.0 as usize);
+        s.index.similar(wanted, most + 1, 8, &mut |at, len| {
+            if at >= old_min {
+                longer.push((len as u32, (p + s.old.len() - at) as u32));
             }
         });
-        let mut at = Chains::slot(new, p).map_or(u32::MAX, |s| chains.head[s]);
-        let mut best = LEAST - 1;
-        for _ in 0..CHAIN {
-            if at == u32::MAX {
-                break;
-            }
-            let len = common(&new[at as usize..], wanted);
-            if len > best {
-                best = len;
-                let dist = (p - at as usize) as u32;
-                relax(
-                    &|len| Op::Match { dist, len },
-                    len,
-                    costs.op + number_cost(dist),
-                );
-            }
-            at = chains.prev[at as usize];
-        }
-        reach = reach.max(k + longest);
+        longer.sort_unstable_by_key(|(len, dist)| (*len, *dist));
+        longer.dedup_by_key(|(len, _)| *len);
+        found.extend(longer);
+        // Deep inside a long match nothing better starts.
+        skip = found.last().map_or(0, |f| f.0 as usize).saturating_sub(64);
+        all.push(found);
     }
-    chains.fill(new, to);
+    chains.fill(s.new, gap.to);
+    Found(all)
+}
+
+/// Estimated costs in 1/16 bit.
+pub(super) struct Prices {
+    /// First flag of a literal, and of something else, by the kind before.
+    literal: [[u32; 2]; 4],
+    /// Match or repeat.
+    repeat: [u32; 2],
+    which: [u32; 4],
+    lens: [[u32; 24]; 2],
+    slots: [[u32; 64]; 4],
+}
+
+/// Cost of one of `n` that was seen `k` times.
+fn cost(k: u32, n: u32, of: u32) -> u32 {
+    // One in eight of a share for those never seen.
+    let p = (f64::from(k) + 0.4) / (f64::from(n) + 0.4 * f64::from(of));
+    (-16.0 * p.log2()) as u32
+}
+
+fn costs<const N: usize>(counts: [u32; N]) -> [u32; N] {
+    let n = counts.iter().sum();
+    counts.map(|k| cost(k, n, N as u32))
+}
+
+fn exponent(v: u32) -> usize {
+    (31 - (v + 1).leading_zeros()) as usize
+}
+
+/// What was coded, for prices.
+pub(super) struct Counts {
+    literal: [[u32; 2]; 4],
+    repeat: [u32; 2],
+    which: [u32; 4],
+    lens: [[u32; 24]; 2],
+    slots: [[u32; 64]; 4],
+}
+
+impl Counts {
+    /// As of any firmware.
+    pub fn new() -> Self {
+        let mut lens = [[0; 24]; 2];
+        for l in &mut lens {
+            l[..6].copy_from_slice(&[40, 60, 30, 12, 5, 2]);
+        }
+        let mut slots = [[0; 64]; 4];
+        for s in &mut slots {
+            for (i, n) in s.iter_mut().enumerate().take(40) {
+                *n = 1 + (i as u32) / 4;
+            }
+        }
+        Counts {
+            literal: [[60, 40], [90, 10], [55, 45], [70, 30]],
+            repeat: [80, 20],
+            which: [50, 20, 15, 15],
+            lens,
+            slots,
+        }
+    }
+
+    pub fn none() -> Self {
+        Counts {
+            literal: [[0; 2]; 4],
+            repeat: [0; 2],
+            which: [0; 4],
+            lens: [[0; 24]; 2],
+            slots: [[0; 64]; 4],
+        }
+    }
+
+    pub fn prices(&self) -> Prices {
+        Prices {
+            literal: self.literal.map(costs),
+            repeat: costs(self.repeat),
+            which: costs(self.which),
+            lens: self.lens.map(costs),
+            slots: self.slots.map(costs),
+        }
+    }
+}
+
+impl Prices {
+    fn len(&self, repeat: bool, v: u32) -> u32 {
+        let e = exponent(v);
+        self.lens[usize::from(repeat)][e] + 15 * e as u32
+    }
+
+    fn dist(&self, len: u32, dist: u32) -> u32 {
+        let (s, bits) = slot(dist - 1);
+        // The lowest bits say little where things are aligned.
+        let low = if bits > 1 { 6 } else { 0 };
+        self.slots[(len - LEAST).min(3) as usize][s as usize] + 16 * bits - low
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Node {
+    cost: u32,
+    len: u32,
+    dist: u32,
+    kind: u8,
+    reps: [u32; 4],
+}
+
+/// The cheapest ops for a gap. `literals` are costs of the bytes as literals.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn parse(
+    gap: &Gap,
+    seen: &[u8],
+    old_min: usize,
+    s: &Sources<'_>,
+    found: &Found,
+    literals: &[u32],
+    prices: &Prices,
+    counts: &mut Counts,
+    reps: &mut [u32; 4],
+    out: &mut Vec<Op>,
+) {
+    let n = gap.to - gap.from;
+    let none = Node {
+        cost: u32::MAX,
+        len: 0,
+        dist: 0,
+        kind: 0,
+        reps: *reps,
+    };
+    let mut nodes = vec![none; n + 1];
+    nodes[0].cost = 0;
+    nodes[0].kind = 1;
+    for k in 0..n {
+        let here = nodes[k];
+        if here.cost == u32::MAX {
+            continue;
+        }
+        let p = gap.from + k;
+        let wanted = &seen[p..gap.to];
+        let [lit, other] = prices.literal[here.kind as usize];
+        let byte_at = |dist: u32| -> Option<(&[u8], usize)> {
+            let (text, at) = if dist as usize <= p {
+                (s.new, p - dist as usize)
+            } else {
+                let at = s.old.len().checked_sub(dist as usize - p)?;
+                if at < old_min {
+                    return None;
+                }
+                (s.old, at)
+            };
+            Some((text, at))
+        };
+        let mut relax = |l: u32, c: u32, dist: u32, kind: u8| {
+            let to = &mut nodes[k + l as usize];
+            if c < to.cost {
+                let mut reps = here.reps;
+                if kind != 0 {
+                    let i = reps.iter().position(|r| *r == dist).unwrap_or(3);
+                    reps.copy_within(..i, 1);
+                    reps[0] = dist;
+                }
+                *to = Node {
+                    cost: c,
+                    len: l,
+                    dist,
+                    kind,
+                    reps,
+                };
+            }
+        };
+        // A literal that is what was expected costs less.
+        let expected = here.reps[0] != 0
+            && byte_at(here.reps[0]).is_some_and(|(t, at)| t.get(at) == wanted.first());
+        let mut byte = literals[p];
+        if expected {
+            byte = byte.min(24);
+        }
+        relax(1, here.cost + lit + byte, 0, 0);
+        let base = here.cost + other;
+        for (i, dist) in here.reps.iter().enumerate() {
+            if *dist == 0 || here.reps[..i].contains(dist) {
+                continue;
+            }
+            if let Some((text, at)) = byte_at(*dist) {
+                let len = common(&text[at..], wanted) as u32;
+                let base = base + prices.repeat[1] + prices.which[i];
+                for l in 1..=len {
+                    if l > 40 && l + 8 < len {
+                        continue;
+                    }
+                    relax(l, base + prices.len(true, l - 1), *dist, 3);
+                }
+            }
+        }
+        let base = base + prices.repeat[0];
+        let mut from = LEAST;
+        for (len, dist) in &found.0[k] {
+            for l in from..=*len {
+                if l > 40 && l + 8 < *len {
+                    continue;
+                }
+                let c = base + prices.len(false, l - LEAST) + prices.dist(l, *dist);
+                relax(l, c, *dist, 2);
+            }
+            from = *len + 1;
+        }
+    }
     let mut back = Vec::new();
     let mut k = n;
+    *reps = nodes[n].reps;
     while k > 0 {
-        back.push(via[k].0);
-        k -= via[k].1;
+        let node = nodes[k];
+        let before = nodes[k - node.len as usize];
+        let prev = before.kind as usize;
+        counts.literal[prev][usize::from(node.kind != 0)] += 1;
+        match node.kind {
+            0 => back.push(Op::Literal),
+            3 => {
+                counts.repeat[1] += 1;
+                let i = before
+                    .reps
+                    .iter()
+                    .position(|r| *r == node.dist)
+                    .unwrap_or(0);
+                counts.which[i] += 1;
+                counts.lens[1][exponent(node.len - 1)] += 1;
+            }
+            _ => {
+                counts.repeat[0] += 1;
+                counts.lens[0][exponent(node.len - LEAST)] += 1;
+                let (s, _) = slot(node.dist - 1);
+                counts.slots[(node.len - LEAST).min(3) as usize][s as usize] += 1;
+            }
+        }
+        if node.kind != 0 {
+            back.push(Op::Match {
+                dist: node.dist,
+                len: node.len,
+            });
+        }
+        k -= node.len as usize;
     }
     out.extend(back.into_iter().rev());
+}
+
+/// The shortest match at a distance.
+pub(super) fn least(engine: &Engine, dist: u32) -> u32 {
+    if engine.w.reps.contains(&dist) {
+        1
+    } else {
+        LEAST
+    }
 }

@@ -6,7 +6,7 @@ use crate::ptr::engine::{Op, Params};
 use crate::ptr::header::Arch;
 use crate::ptr::lines::Lines;
 use crate::ptr::map::{SEGMENTS, Segment};
-use crate::ptr::predict::is_branch;
+use crate::ptr::predict::{branch_target, is_branch};
 use std::cmp::Reverse;
 use std::vec::Vec;
 
@@ -16,12 +16,20 @@ pub(super) fn normalise(data: &[u8], par: &Params) -> Vec<u8> {
     let mut i = 0;
     while let Some(w) = data.get(i..).and_then(|d| d.first_chunk::<4>()) {
         let v = u32::from_le_bytes(*w);
-        let mut step = 2;
+        let xtensa = par.arch == Arch::Xtensa;
+        let mut step = if xtensa { 1 } else { 2 };
         if par.arch == Arch::Thumb && is_branch(Arch::Thumb, v) {
             out[i..i + 4].copy_from_slice(&[0x00, 0xF0, 0x00, 0xF8]);
             step = 4;
+        } else if xtensa
+            && is_branch(Arch::Xtensa, v)
+            && branch_target(Arch::Xtensa, v, i as u32) < data.len() as u32
+        {
+            out[i] &= 0x3F;
+            out[i + 1..i + 3].fill(0);
+            step = 3;
         } else if i % 4 == 0 {
-            if is_branch(par.arch, v) {
+            if !xtensa && is_branch(par.arch, v) {
                 out[i..i + 3].fill(0);
             } else if v.wrapping_sub(par.base) < par.old_len {
                 out[i + 1..i + 4].fill(0xA5);

@@ -1,0 +1,314 @@
+//! What is not copied approximately: literals and exact matches, and where copies come
+//! from. `docs/delta-format.md`, sections 7.1 and 7.4.
+
+use super::engine::{BadRange, Engine, Env, Op, Params, Truth, bucket};
+use super::header::Arch;
+use super::map::Segment;
+use super::model::Coder;
+use super::state::{Byte, hash};
+use super::view::seen;
+
+/// Kinds of ops as remembered.
+const LITERAL: u32 = 0;
+const COPY: u32 = 1;
+const MATCH: u32 = 2;
+const REPEAT: u32 = 3;
+/// Least length of a match at a new distance.
+pub(crate) const LEAST: u32 = 2;
+
+impl Engine {
+    pub(super) fn op<C: Coder, E: Env>(
+        &mut self,
+        c: &mut C,
+        e: &mut E,
+        par: &Params,
+        t: &Truth<'_>,
+    ) -> Result<(), BadRange> {
+        let w = &self.w;
+        let p = w.p;
+        let seg = par.map.at_new(p);
+        let prev = w.ops & 3;
+        let ctx = [
+            (w.ops & 63) << 2 | p & 3,
+            256 + ((prev * 6 + bucket(w.literals).min(5)) << 2 | (p & 1) << 1)
+                + u32::from(seg.is_some()),
+            352 + (hash(w.last & 0xFF, 70 + (p & 1)) >> 24),
+        ];
+        let literal = self.m.literal(c, ctx, prev, u32::from(t.op == Op::Literal));
+        if literal == 1 {
+            self.literal(c, e, par, t);
+        } else {
+            self.w.literals = 0;
+            let two = self.w.ops & 15;
+            let copy = u32::from(matches!(t.op, Op::Copy { .. }));
+            if self.m.flags.code(c, two as usize, copy) == 1 {
+                self.copy(c, e, par, t, seg)?;
+            } else {
+                self.repeat(c, e, par, t)?;
+            }
+        }
+        if self.done() {
+            self.release(e);
+        }
+        Ok(())
+    }
+
+    /// Hands on what waits for the rest of a call.
+    fn release<E: Env>(&mut self, e: &mut E) {
+        self.w.held.flush(&mut |b| e.put(b));
+    }
+
+    fn put_seen<E: Env>(&mut self, e: &mut E, par: &Params, b: u8) {
+        let w = &mut self.w;
+        w.last = w.last << 8 | u32::from(b);
+        w.p += 1;
+        w.held.push(par.arch, b, w.p, &mut |b| e.put(b));
+    }
+
+    /// How many of `len` bytes a match would get right.
+    #[cfg(feature = "encode")]
+    pub(crate) fn matching<E: Env>(
+        &mut self,
+        e: &mut E,
+        par: &Params,
+        new: &[u8],
+        dist: u32,
+        len: u32,
+    ) -> u32 {
+        let before = self.w;
+        let mut good = 0;
+        while good < len {
+            let b = self.back(e, par, dist);
+            if b.is_none() || b != new.get(self.w.p as usize).copied() {
+                break;
+            }
+            self.put_seen(e, par, b.unwrap_or(0));
+            good += 1;
+        }
+        self.w = before;
+        good
+    }
+
+    /// The byte `dist` back, calls absolute.
+    pub(crate) fn back<E: Env>(&self, e: &mut E, par: &Params, dist: u32) -> Option<u8> {
+        let w = &self.w;
+        let p = w.p;
+        if dist == 0 {
+            None
+        } else if dist <= p.wrapping_sub(w.start).min(4) {
+            Some((w.last >> (8 * (dist - 1))) as u8)
+        } else if dist <= p {
+            let hi = p.saturating_sub(3);
+            Some(seen(par.arch, p - dist, (0, hi), &mut |at| e.made(at)))
+        } else {
+            let at = par.old_len.checked_sub(dist - p)?;
+            (at >= w.old_min)
+                .then(|| seen(par.arch, at, (w.old_min, par.old_len), &mut |at| e.old(at)))
+        }
+    }
+
+    /// Moves a distance to the front, the last one falls out if it is new.
+    fn remember(&mut self, dist: u32) {
+        let mut carry = dist;
+        for r in &mut self.w.reps {
+            core::mem::swap(r, &mut carry);
+            if carry == dist {
+                break;
+            }
+        }
+    }
+
+    fn copy<C: Coder, E: Env>(
+        &mut self,
+        c: &mut C,
+        e: &mut E,
+        par: &Params,
+        t: &Truth<'_>,
+        seg: Option<Segment>,
+    ) -> Result<(), BadRange> {
+        let prev = (self.w.ops & 3) as usize;
+        let room = self.w.end - self.w.p;
+        let (old, len) = if let Op::Copy { old, len } = t.op {
+            (old, len)
+        } else {
+            (0, 1)
+        };
+        let want = old.wrapping_sub(self.w.p);
+        let mut mapped = None;
+        if let Some(Segment { new, old, len }) = seg {
+            let d = old.wrapping_sub(new);
+            if self.m.flags.code(c, 16 + prev, u32::from(want == d)) == 1 {
+                mapped = Some((d, (new + len - self.w.p).min(room)));
+            }
+        }
+        let disp = match mapped {
+            Some((d, _)) => d,
+            None => self.displacement(c, par, prev, want),
+        };
+        let len = match mapped {
+            Some((_, all)) if self.m.flags.code(c, 28, u32::from(len == all)) == 1 => all,
+            _ => self.m.numbers[0].code(c, len - 1) + 1,
+        };
+        let old = self.w.p.wrapping_add(disp);
+        if len > room || old < self.w.old_min || old > par.old_len || len > par.old_len - old {
+            return Err(BadRange);
+        }
+        self.release(e);
+        self.remember(par.old_len.wrapping_sub(disp));
+        let w = &mut self.w;
+        w.disp = disp;
+        w.copy_new = w.p;
+        w.copy_end = w.p + len;
+        w.block_end = w.p;
+        w.ops = w.ops << 2 | COPY;
+        w.changed = 0;
+        Ok(())
+    }
+
+    /// A displacement not given by the map: a recent one, or by how much it differs from
+    /// the last.
+    fn displacement<C: Coder>(&mut self, c: &mut C, par: &Params, prev: usize, want: u32) -> u32 {
+        let f = &mut self.m.flags;
+        let dist = par.old_len.wrapping_sub(want);
+        let rep = self.w.reps.iter().position(|r| *r == dist);
+        if f.code(c, 20 + prev, u32::from(rep.is_some())) == 1 {
+            let i = rep.unwrap_or(0) as u32;
+            let hi = f.code(c, 24, i >> 1);
+            let lo = f.code(c, 25 + hi as usize, i & 1);
+            let r = self.w.reps.get((hi * 2 + lo) as usize);
+            return par.old_len.wrapping_sub(r.copied().unwrap_or(0));
+        }
+        let expect = self.w.disp;
+        let delta = want.wrapping_sub(expect) as i32;
+        let neg = f.code(c, 27, u32::from(delta < 0));
+        let mag = self.m.numbers[1].code(c, delta.unsigned_abs());
+        if neg == 1 {
+            expect.wrapping_sub(mag)
+        } else {
+            expect.wrapping_add(mag)
+        }
+    }
+
+    fn repeat<C: Coder, E: Env>(
+        &mut self,
+        c: &mut C,
+        e: &mut E,
+        par: &Params,
+        t: &Truth<'_>,
+    ) -> Result<(), BadRange> {
+        let (two, prev) = (self.w.ops & 15, self.w.ops & 3);
+        let (dist, len) = if let Op::Match { dist, len } = t.op {
+            (dist, len)
+        } else {
+            (1, LEAST)
+        };
+        let rep = self.w.reps.iter().position(|r| *r == dist);
+        let f = &mut self.m.flags;
+        let (dist, len, kind) = if f.code(c, (32 + two) as usize, u32::from(rep.is_some())) == 1 {
+            let want = rep.unwrap_or(0);
+            let mut i = 0;
+            while i < 3 {
+                let at = if i == 0 { 48 + prev as usize } else { 51 + i };
+                if f.code(c, at, u32::from(want > i)) == 0 {
+                    break;
+                }
+                i += 1;
+            }
+            let len = self.m.numbers[3].code(c, len - 1) + 1;
+            (self.w.reps.get(i).copied().unwrap_or(0), len, REPEAT)
+        } else {
+            let len = self.m.numbers[2].code(c, len.wrapping_sub(LEAST)) + LEAST;
+            let by = (len - LEAST).min(3);
+            (self.m.distance(c, by, dist - 1).wrapping_add(1), len, MATCH)
+        };
+        let w = &self.w;
+        let fits = if dist <= w.p {
+            dist != 0
+        } else {
+            par.old_len
+                .checked_sub(dist - w.p)
+                .is_some_and(|at| at >= w.old_min && len <= par.old_len - at)
+        };
+        if !fits || len > w.end - w.p {
+            return Err(BadRange);
+        }
+        for _ in 0..len {
+            let b = self.back(e, par, dist).unwrap_or(0);
+            self.put_seen(e, par, b);
+        }
+        self.remember(dist);
+        self.w.ops = self.w.ops << 2 | kind;
+        self.w.copy_end = self.w.p;
+        Ok(())
+    }
+
+    fn literal<C: Coder, E: Env>(&mut self, c: &mut C, e: &mut E, par: &Params, t: &Truth<'_>) {
+        let w = &self.w;
+        let (l, p) = (w.last, w.p);
+        let (pos, odd) = (p & 3, p & 1);
+        let o1 = l & 0xFF;
+        // What would come if the last copy or match went on.
+        let expect = self
+            .back(e, par, w.reps[0])
+            .map_or(0, |b| 256 | u32::from(b));
+        // How far that can be trusted.
+        let run = match w.literals {
+            0 => (w.ops & 3).max(1) - 1,
+            1 => 3 + (w.agreed & 1),
+            _ => 4 + (w.agreed & 3),
+        };
+        let mut how = Byte {
+            ctx: [0; 7],
+            inputs: 7,
+            wide: false,
+            expect,
+            run,
+            set: pos * 8,
+            by_bit: true,
+            limit: 15,
+        };
+        if w.wide {
+            how.wide = true;
+            how.inputs = 3;
+            // Four-byte instructions by place and byte before; else by halves.
+            let (near, before, place) = if matches!(par.arch, Arch::Arm | Arch::A64) {
+                (pos << 2 | o1 >> 6, o1, pos)
+            } else {
+                let high = if odd == 0 { o1 } else { l >> 8 & 0xFF };
+                (odd << 3 | o1 >> 5, high, odd)
+            };
+            how.ctx = [
+                pos << 8,
+                1024 + (near << 8),
+                hash(before >> 2, 40 + place),
+                0,
+                0,
+                0,
+                0,
+            ];
+        } else {
+            // The last whole aligned halfword, and word, as far as known.
+            let (half, word) = if odd == 0 {
+                (l & 0xFFFF, l)
+            } else {
+                (l >> 8 & 0xFFFF, l >> 8)
+            };
+            how.ctx = [
+                hash(pos, 9),
+                hash(o1, 1 + odd),
+                hash(l & 0xFFFF, 3 + odd),
+                hash(l & 0xFF_FFFF, 5),
+                hash(half, 6 + pos),
+                hash(word, 16 + odd * 256 + odd * o1),
+                hash(l >> 16 & 0xFFFF, 11 + pos),
+            ];
+        }
+        let b = self.m.byte(c, &how, t.seen(p));
+        self.put_seen(e, par, b as u8);
+        let w = &mut self.w;
+        w.agreed = w.agreed << 1 | u32::from(expect & 0xFF == b && expect != 0);
+        w.literals += 1;
+        w.ops = w.ops << 2 | LITERAL;
+        w.copy_end = w.p;
+    }
+}
