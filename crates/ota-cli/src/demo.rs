@@ -48,6 +48,9 @@ pub struct Demo {
     /// Damage the firmware in the cloud: the device must refuse it
     #[arg(long)]
     corrupt: bool,
+    /// Let version 2 fail its self-test: the device must go back to version 1
+    #[arg(long, conflicts_with = "corrupt")]
+    revert: bool,
     /// Keep flash file and cloud data in this directory
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -136,6 +139,9 @@ impl Demo {
             let pem = cloud.public_key_pem(PK)?;
             options.keys = vec![RsaPublicKey::from_pem(&pem).map_err(Failure::new)?];
         }
+        if self.revert {
+            options.failing = Some(Version::new(&version_of(&new)?).map_err(Failure::new)?);
+        }
         let running = switch_on(options);
         let result = self.update(&cloud, &running, &old, &new);
         let job = match result {
@@ -155,7 +161,8 @@ impl Demo {
             }
         };
         drop(cloud);
-        self.check(dir, &flash, &job, &new)
+        let image = if self.revert { &old } else { &new };
+        self.check(dir, &flash, &job, image)
     }
 
     /// Version 2 as the device will have it in its slot.
@@ -210,7 +217,11 @@ impl Demo {
             "cloud: {version} uploaded, {} bytes, pushed to {DN}",
             firmware.size
         ));
-        let end = device.wait_end();
+        let end = if self.revert {
+            device.wait_failed().map(|()| None)
+        } else {
+            device.wait_end().map(Some)
+        };
         let events = cloud.job_events(job.id)?;
         let served: Vec<&Event> = events
             .iter()
@@ -220,7 +231,11 @@ impl Demo {
             "cloud: {} download requests answered",
             served.len()
         ));
-        match end? {
+        let Some(end) = end? else {
+            // The cloud has heard why; what it noted is checked next.
+            return Ok(cloud.job(job.id)?);
+        };
+        match end {
             End::Updated(confirmed) if confirmed.as_str() == version => {}
             End::Updated(other) => {
                 return Err(Failure::new(format!(
@@ -237,11 +252,20 @@ impl Demo {
         let slot = host::read_slot(flash, &host::ACTIVE, new.len()).map_err(device_error)?;
         let (found, wanted) = (hex(&slot), hex(new));
         say(&format!("active slot SHA-256 {found}"));
-        say(&format!("packed file SHA-256 {wanted}"));
+        let file = if self.revert { "old" } else { "packed" };
+        say(&format!("{file} file SHA-256 {wanted}"));
         if found != wanted {
             return Err(Failure::new("the active slot differs from the file").at(flash.display()));
         }
         let stored = Cloud::open(dir.join("cloud"))?.job(job.id)?;
+        if self.revert {
+            let told = stored.tasks.first().map_or("nothing", |t| t.desc.as_str());
+            if stored.succeeded() || !told.starts_with("reverted") {
+                return Err(Failure::new(format!("the cloud was told: {told}")));
+            }
+            line(&format!("{OLD} is back, cloud: {told}"));
+            return Ok(());
+        }
         if !stored.succeeded() {
             let states: Vec<_> = stored.tasks.iter().map(|t| t.state.to_string()).collect();
             return Err(Failure::new(format!(
@@ -303,6 +327,16 @@ impl Device {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the device has reported that the update failed.
+    fn wait_failed(&self) -> Outcome {
+        match self.ended.recv_timeout(LIMIT) {
+            Ok(Err(host::Error::Update { .. })) => Ok(()),
+            Ok(Err(e)) => Err(device_error(e)),
+            Ok(Ok(End::Updated(v))) => Err(Failure::new(format!("{v} was confirmed"))),
+            Err(_) => Err(Failure::new("the device did not get there in time")),
+        }
     }
 
     fn wait_end(&self) -> Outcome<End> {

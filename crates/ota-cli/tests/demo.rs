@@ -91,6 +91,28 @@ fn a_cut_fires_and_the_device_recovers() {
 }
 
 #[test]
+fn a_version_that_fails_its_self_test_is_taken_back_also_with_a_cut() {
+    // In the way there, and twice in the way back.
+    for at in [None, Some("9000"), Some("10800"), Some("11600")] {
+        let mut args = vec!["--revert"];
+        args.extend(at.iter().flat_map(|at| ["--cut", at]));
+        let out = demo(&args);
+        assert!(out.status.success(), "{args:?}: {out:?}");
+        let stdout = text(&out.stdout);
+        let starts = stdout.matches("start app-2.0.0 (on trial)").count();
+        assert_eq!(starts, 3, "{stdout}");
+        let last = stdout.lines().last().unwrap();
+        assert!(last.starts_with("app-1.0.0 is back, cloud: reverted: not confirmed"));
+        if let Some(at) = at {
+            let fired = format!("*** power cut fired at flash operation {at} ***");
+            assert!(stdout.contains(&fired), "{stdout}");
+        }
+    }
+    let out = demo(&["--revert", "--cut", "1000000"]);
+    assert_eq!(out.status.code(), Some(1));
+}
+
+#[test]
 fn corrupted_firmware_ends_with_status_1_and_an_unchanged_slot() {
     let out = demo(&["--corrupt"]);
     assert_eq!(out.status.code(), Some(1), "{out:?}");

@@ -279,31 +279,6 @@ fn large(rows: &mut Vec<Row>, amount: Amount) {
     row(rows, "229+229 x 4096, 32", "moved", &w, plan);
 }
 
-/// Explores tiny devices to a fixed point and prints how many states they have.
-pub fn explored(full: bool) -> bool {
-    use crate::explore::{Goal, explore};
-    let goal = |strategy, app, bad, unstable| Goal {
-        strategy,
-        app,
-        bad,
-        unstable,
-    };
-    let n = if full { 2 } else { 1 };
-    let goals = [
-        goal(Strategy::Swap, App::Confirms, false, n),
-        goal(Strategy::Swap, App::NeverConfirms, false, n),
-    ];
-    goals.iter().all(|g| {
-        let t = Instant::now();
-        let e = explore(*g);
-        println!("{g:?}: {e:?} {:.1} s", t.elapsed().as_secs_f32());
-        if let Some(w) = &e.wrong {
-            println!("{w}");
-        }
-        e.wrong.is_none()
-    })
-}
-
 /// The entry for `cargo xtask powercut [--full] [--seed N]`: prints the table
 /// and the figures, and returns whether all of it is right.
 ///
@@ -320,7 +295,7 @@ pub fn main(args: &[String]) -> Result<bool, String> {
         return Ok(rows.iter().all(Row::is_right));
     }
     if args.iter().any(|a| a == "--explore") {
-        return Ok(explored(args.iter().any(|a| a == "--full")));
+        return Ok(crate::explore::report(args.iter().any(|a| a == "--full")));
     }
     let mut args = args.iter();
     while let Some(arg) = args.next() {

@@ -74,6 +74,8 @@ pub struct Options {
     pub confirm_within: Duration,
     /// How often a new version is started before it is reverted.
     pub tries: u8,
+    /// A version whose self-test fails: on trial it restarts before it reports.
+    pub failing: Option<Version>,
 }
 
 impl Options {
@@ -95,6 +97,7 @@ impl Options {
             stall: Duration::from_secs(30),
             confirm_within: Duration::from_secs(600),
             tries: 3,
+            failing: None,
         }
     }
 }
@@ -186,10 +189,15 @@ pub async fn run(options: &Options, watch: &mut dyn Watch) -> Result<End, Error>
             continue;
         }
         watch.note(Note::PowerOff { operations: done });
-        match (end?, cut) {
-            (None, _) => {}
-            (Some(_), Some((asked, _))) => return Err(Error::CutNotFired { asked, done }),
-            (Some(end), None) => return Ok(end),
+        match (end, cut) {
+            (Ok(None), _) => {}
+            // Both are the end that was to come.
+            (Ok(Some(_)), Some((asked, _))) => return Err(Error::CutNotFired { asked, done }),
+            (Err(Error::Update { .. }), Some((asked, _))) if options.failing.is_some() => {
+                return Err(Error::CutNotFired { asked, done });
+            }
+            (Ok(Some(end)), None) => return Ok(end),
+            (Err(e), _) => return Err(e),
         }
     }
 }
@@ -259,6 +267,9 @@ async fn power_on(
         trial,
         failure: ota_agent::BootRequest::last_failure(&mut boot),
     });
+    if trial && options.failing == Some(descriptor.version) {
+        return Ok(None);
+    }
     app(
         options,
         flash,

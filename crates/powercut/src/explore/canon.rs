@@ -23,6 +23,9 @@
 //! - **The end of the log**, in the older half when the newer one's first row is
 //!   solid: it is not written again before it is erased.
 //!
+//! - **Starts of a trial without a way back** (`Overwrite`, `InPlace`) beyond the
+//!   second: they are counted, and nothing depends on the count.
+//!
 //! Checked too, because the rest stands on it: a first row behind which a state
 //! may lie is solid, and no delta belongs to an unstable snapshot.
 
@@ -455,6 +458,25 @@ impl Base for Option<Snapshot> {
     }
 }
 
+/// The row with at most two starts of a trial without a way back.
+fn few_starts(row: &Row) -> Row {
+    let without = |b: &[u8; ROW]| {
+        matches!(kind(b), CORE | DELTA) && b[1] == 0 && matches!(b[9], 3 | 4) && b[11] > 2
+    };
+    let one = |r: &Reading| match r {
+        Reading::Record(b) if without(b) => {
+            let mut data = data(b);
+            data[3] = 2;
+            Reading::Record(row_of(kind(b), 0, link(b), seq(b), data))
+        }
+        other => *other,
+    };
+    match row {
+        Row::Solid(r) => Row::Solid(one(r)),
+        row => Row::any(row.readings().iter().map(one).collect()),
+    }
+}
+
 /// How many rows of a half are unstable.
 pub fn unstable(rows: &[Row]) -> usize {
     rows.iter().filter(|r| !solid(r)).count()
@@ -465,6 +487,8 @@ pub fn unstable(rows: &[Row]) -> usize {
 /// # Errors
 /// What the abstraction stands on does not hold.
 pub fn journal(halves: &[Vec<Row>; 2]) -> Result<[Vec<Row>; 2], String> {
+    let counted = |h: &Vec<Row>| h.iter().map(few_starts).collect::<Vec<_>>();
+    let halves = &halves.each_ref().map(counted);
     let first = |rows: &[Row]| -> Vec<u32> {
         let records = rows[0].readings().iter();
         records

@@ -18,6 +18,9 @@
 mod canon;
 mod device;
 mod model;
+mod report;
+
+pub use report::report;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
