@@ -1,6 +1,6 @@
 //! AliOS nbdiff patches behind the patch seam.
 
-use ota_delta::nbdiff::{Error, SliceDecoder, Workspace, scan};
+use ota_delta::nbdiff::{SliceDecoder, Workspace};
 use ota_verify::ReadAt;
 
 use crate::patch::{Patch, Section};
@@ -18,39 +18,20 @@ impl<'w> Nbdiff<'w> {
 }
 
 impl Patch for Nbdiff<'_> {
-    fn scan(
-        &mut self,
-        patch: &mut dyn ReadAt,
-        slice_len: u32,
-        visit: &mut dyn FnMut(Section) -> bool,
-    ) -> Option<u32> {
-        let len = patch.size();
-        scan(patch, len, slice_len, &mut |s| {
-            let section = Section {
-                at: s.section_offset,
-                new_at: s.new_offset,
-                new_len: s.header.new_len,
-            };
-            // Any error stops the walk.
-            if visit(section) {
-                Ok(())
-            } else {
-                Err(Error::Length)
-            }
-        })
-        .ok()
-    }
-
     fn begin(
         &mut self,
         patch: &mut dyn ReadAt,
+        at: u32,
         slice_len: u32,
-        section: Section,
         old_len: u32,
-    ) -> Option<()> {
+    ) -> Option<Section> {
         let len = patch.size();
-        let slice = SliceDecoder::begin(self.workspace, patch, section.at, len, slice_len, old_len);
-        (slice.ok()?.header().new_len == section.new_len).then_some(())
+        let slice = SliceDecoder::begin(self.workspace, patch, at, len, slice_len, old_len).ok()?;
+        let header = slice.header();
+        Some(Section {
+            len: header.section_len(),
+            new_len: header.new_len,
+        })
     }
 
     fn read(&mut self, patch: &mut dyn ReadAt, old: &mut dyn ReadAt, out: &mut [u8]) -> Option<()> {

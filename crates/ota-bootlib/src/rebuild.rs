@@ -49,6 +49,19 @@ struct Shared<'c, 'a, P> {
     len: u32,
 }
 
+impl<'c, 'a, P> Shared<'c, 'a, P> {
+    /// `len` bytes at `base` of one slot.
+    fn of(slot: &'c RefCell<&'c mut Place<'a, P>>, base: u32, len: u32) -> Self {
+        Shared {
+            front: slot,
+            rest: slot,
+            split: u32::MAX,
+            base,
+            len,
+        }
+    }
+}
+
 impl<P: NorFlash> ReadAt for Shared<'_, '_, P> {
     fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), ReadError> {
         let error = ReadError { offset };
@@ -76,21 +89,6 @@ impl<P: NorFlash> ReadAt for Shared<'_, '_, P> {
 }
 
 impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
-    /// Walks the headers of the patch that lies at `at` in the update slot.
-    fn scan(&mut self, at: u32, visit: &mut dyn FnMut(Section) -> bool) -> Option<u32> {
-        let s = self.journal.state();
-        let (len, slice) = (s.package_len(), s.slice_len());
-        let place = RefCell::new(&mut self.update);
-        let mut patch = Shared {
-            front: &place,
-            rest: &place,
-            split: u32::MAX,
-            base: at,
-            len,
-        };
-        self.patch.as_mut()?.scan(&mut patch, slice, visit)
-    }
-
     /// Where the patch goes when it must be moved: as far up as whole sectors allow.
     fn patch_end(&self) -> u32 {
         let room = self.update.flash.capacity() as u32;
@@ -112,21 +110,25 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         }
         let to = self.patch_end();
         let (mut fits, mut fits_moved) = (true, at.is_multiple_of(Self::SECTOR) && to > at);
-        let mut look = |s: Section| {
-            let len = s
-                .new_len
-                .div_ceil(Self::SECTOR)
-                .saturating_mul(Self::SECTOR);
-            let end = s.new_at.saturating_add(len);
-            let floor = |base: u32| base.saturating_add(s.at) / Self::SECTOR * Self::SECTOR;
-            fits &= end <= floor(at);
-            fits_moved &= end <= floor(to);
-            true
-        };
-        let Some(total) = self.scan(at, &mut look) else {
-            self.refuse(FailCode::Patch, 0);
+        let (mut next, mut total, mut whole) = (0, 0u32, true);
+        while next < len && whole {
+            let Some(section) = self.section(at, next) else {
+                whole = false;
+                break;
+            };
+            let end = section.new_len.next_multiple_of(Self::SECTOR);
+            let end = end.saturating_add(total);
+            fits &= end <= (at + next) / Self::SECTOR * Self::SECTOR;
+            fits_moved &= end <= (to + next) / Self::SECTOR * Self::SECTOR;
+            total = section.new_len.saturating_add(total);
+            next += section.len;
+            // Slices lie on sectors, so that only the last may be short.
+            whole = section.new_len == slice || next == len;
+        }
+        if !whole {
+            self.refuse(FailCode::Patch, next);
             return Ok(false);
-        };
+        }
         let wanted = self.journal.state().image_len();
         if wanted != 0 && wanted != total {
             self.refuse(FailCode::Size, total);
@@ -165,38 +167,11 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// Rebuilds what is left of the image.
     pub(crate) fn patch_rebuild(&mut self) -> Result<(), Fault> {
         self.journal.settle(self.hooks)?;
-        loop {
-            let s = self.journal.state();
-            let (at, len, made) = (s.package_at(), s.package_len(), s.rebuilt());
-            if len == 0 {
-                break;
-            }
-            // What is left of the patch begins with the section to apply.
-            let (mut first, mut used) = (None, len);
-            let mut find = |s: Section| {
-                match first {
-                    None => first = Some(s),
-                    Some(_) => used = used.min(s.at),
-                }
-                true
-            };
-            let left = self.scan(at, &mut find);
-            let section = first.map(|s| Section { new_at: made, ..s });
-            let whole = left.and_then(|left| left.checked_add(made));
-            let made = match section {
-                Some(s) if whole == Some(self.journal.state().image_len()) => {
-                    self.rebuild_slice(s)?
-                }
-                _ => false,
-            };
-            if !made {
-                self.refuse(FailCode::Patch, at);
+        while self.journal.state().package_len() != 0 {
+            if !self.rebuild_slice()? {
+                self.refuse(FailCode::Patch, self.journal.state().package_at());
                 return self.go(Phase::Idle, self.known_good(), true);
             }
-            let s = self.journal.state_mut();
-            s.set_rebuilt(section.map_or(0, |s| s.new_at.saturating_add(s.new_len)));
-            s.set_package_at(at.saturating_add(used));
-            s.set_package_len(len.saturating_sub(used));
             self.journal.write_cell(cell::PACKAGE, self.hooks)?;
         }
         // From here on there is a whole image in the update slot.
@@ -216,17 +191,39 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         }
     }
 
-    /// Rebuilds one slice into the update slot. `false`: the patch is damaged.
-    fn rebuild_slice(&mut self, section: Section) -> Passed {
+    /// Begins with the section at `next` of the patch at `base` in the update slot.
+    fn section(&mut self, base: u32, next: u32) -> Option<Section> {
         let s = self.journal.state();
-        let (len, base, slice) = (s.package_len(), s.package_at(), s.slice_len());
+        let (len, slice, made) = (s.package_len(), s.slice_len(), s.rebuilt());
+        let update = RefCell::new(&mut self.update);
+        let mut patch = Shared::of(&update, base, len);
         let old_len = self.active.flash.capacity() as u32;
-        let Some(decoder) = &mut self.patch else {
+        let section = self
+            .patch
+            .as_mut()?
+            .begin(&mut patch, next, slice, old_len)?;
+        // No more than the patch, a slice, what the slot can hold at all.
+        let fits = section.len <= len - next
+            && section.new_len <= slice
+            && made.checked_add(section.new_len)? <= old_len;
+        fits.then_some(section)
+    }
+
+    /// Rebuilds one slice into the update slot, from the first section of what is left
+    /// of the patch, and takes that off. `false`: the patch is damaged.
+    fn rebuild_slice(&mut self) -> Passed {
+        let s = self.journal.state();
+        let (len, base, slice, made) =
+            (s.package_len(), s.package_at(), s.slice_len(), s.rebuilt());
+        let Some(section) = self.section(base, 0) else {
             return Ok(false);
         };
-        let mut at = section.new_at;
-        let end = section.new_at.saturating_add(section.new_len);
-        let mut begun = false;
+        if section.new_len < slice && section.len < len {
+            return Ok(false);
+        }
+        let old_len = self.active.flash.capacity() as u32;
+        let mut at = made;
+        let end = made + section.new_len;
         while at < end {
             let room = (end - at).min(Self::SECTOR - at % Self::SECTOR);
             let n = self.pieces.a.len().min(room as usize);
@@ -234,26 +231,21 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             let piece = self.pieces.a.get_mut(..n).ok_or(fault)?;
             let update = RefCell::new(&mut self.update);
             let active = RefCell::new(&mut self.active);
-            let mut patch = Shared {
-                front: &update,
-                rest: &update,
-                split: u32::MAX,
-                base,
-                len,
-            };
             let mut old = Shared {
                 front: &update,
                 rest: &active,
-                split: section.new_at,
+                split: made,
                 base: 0,
                 len: old_len,
             };
-            let good = (begun || decoder.begin(&mut patch, slice, section, old_len).is_some())
-                && decoder.read(&mut patch, &mut old, piece).is_some();
-            if !good {
+            let mut patch = Shared::of(&update, base, len);
+            let decoder = self.patch.as_mut();
+            if decoder
+                .and_then(|d| d.read(&mut patch, &mut old, piece))
+                .is_none()
+            {
                 return Ok(false);
             }
-            begun = true;
             // Only the last piece of all can end inside a program unit.
             let whole = n.next_multiple_of(P::WRITE_SIZE);
             let (Some(bytes), Some(back)) = (
@@ -271,6 +263,10 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             self.update.program(at, bytes, back, self.hooks)?;
             at += n as u32;
         }
+        let s = self.journal.state_mut();
+        s.set_rebuilt(end);
+        s.set_package_at(base.saturating_add(section.len));
+        s.set_package_len(len - section.len);
         Ok(true)
     }
 }

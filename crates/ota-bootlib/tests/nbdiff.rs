@@ -22,20 +22,14 @@ fn slices_in_order_give_the_image() {
     let patch = encode(&old, &new, &options, &|_| {}).unwrap();
     let mut room = Box::new(Workspace::new());
     let mut nbdiff = Nbdiff::new(&mut room);
-    let mut sections = Vec::new();
-    let len = nbdiff.scan(&mut &patch[..], 8192, &mut |s| {
-        sections.push(s);
-        true
-    });
-    assert_eq!(len, Some(35_000));
-    assert_eq!(nbdiff.scan(&mut &patch[..], 8192, &mut |_| false), None);
-    let mut made: Vec<u8> = Vec::new();
-    for s in sections {
+    let (mut at, mut made) = (0, Vec::<u8>::new());
+    while (at as usize) < patch.len() {
         let mut view = made.clone();
         view.extend_from_slice(&old[made.len().min(old.len())..]);
         let old_len = view.len() as u32;
-        assert_eq!(nbdiff.begin(&mut &patch[..], 8192, s, old_len), Some(()));
-        let mut slice = vec![0; s.new_len as usize];
+        let begun = nbdiff.begin(&mut &patch[..], at, 8192, old_len);
+        let section = begun.expect("a section");
+        let mut slice = vec![0; section.new_len as usize];
         for piece in slice.chunks_mut(1000) {
             let done = nbdiff.read(&mut &patch[..], &mut &view[..], piece);
             assert_eq!(done, Some(()));
@@ -43,7 +37,9 @@ fn slices_in_order_give_the_image() {
         // There is no more of it.
         assert_eq!(nbdiff.read(&mut &patch[..], &mut &view[..], &mut [0]), None);
         made.extend(slice);
+        at += section.len;
     }
+    assert_eq!(nbdiff.begin(&mut &patch[..], 1, 8192, 40_000), None);
     assert!(made == new);
 }
 

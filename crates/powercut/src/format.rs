@@ -2,9 +2,9 @@
 //! from the new image in front of it and the old image from there on.
 //!
 //! Section: `"PCS1"`, length of the slice, length of what follows the header,
-//! CRC-32 of the slice, distance; then runs of (count, byte), 16 and 8 bits, and
-//! filling. A byte of the slice is the one at that distance in front of it in
-//! the view, XOR the byte of the run.
+//! CRC-32 of the slice, offset; then runs of (count, byte), 16 and 8 bits, and
+//! filling. The bytes of the slice are those from that offset on in the view, XOR
+//! the byte of the run.
 
 use ota_bootlib::{Patch, Section};
 use ota_verify::{Crc32, ReadAt, crc32};
@@ -14,10 +14,9 @@ const HEADER: u32 = 20;
 /// The decoder: where it is in its slice.
 #[derive(Default)]
 pub struct TestPatch {
-    new_at: u32,
     left: u32,
     crc: u32,
-    distance: u32,
+    from: u32,
     found: Crc32,
     at: u32,
     run: u32,
@@ -32,48 +31,24 @@ fn header(patch: &mut dyn ReadAt, at: u32) -> Option<[u32; 4]> {
 }
 
 impl Patch for TestPatch {
-    fn scan(
-        &mut self,
-        patch: &mut dyn ReadAt,
-        slice_len: u32,
-        visit: &mut dyn FnMut(Section) -> bool,
-    ) -> Option<u32> {
-        let (mut at, mut new_at) = (0, 0);
-        while at < patch.size() {
-            let [new_len, body, ..] = header(patch, at)?;
-            if new_at % slice_len != 0 || new_len == 0 || new_len > slice_len {
-                return None;
-            }
-            if !visit(Section {
-                at,
-                new_at,
-                new_len,
-            }) {
-                return None;
-            }
-            at = at.checked_add(HEADER)?.checked_add(body)?;
-            new_at += new_len;
-        }
-        (at == patch.size()).then_some(new_at)
-    }
-
     fn begin(
         &mut self,
         patch: &mut dyn ReadAt,
-        _slice_len: u32,
-        section: Section,
+        at: u32,
+        slice_len: u32,
         _old_len: u32,
-    ) -> Option<()> {
-        let [left, _, crc, distance] = header(patch, section.at)?;
+    ) -> Option<Section> {
+        let [left, body, crc, from] = header(patch, at)?;
         *self = TestPatch {
-            new_at: section.new_at,
             left,
             crc,
-            distance,
-            at: section.at + HEADER,
+            from,
+            at: at + HEADER,
             ..TestPatch::default()
         };
-        Some(())
+        let len = body.checked_add(HEADER)?;
+        let good = left > 0 && left <= slice_len && len <= patch.size() - at;
+        good.then_some(Section { len, new_len: left })
     }
 
     fn read(&mut self, patch: &mut dyn ReadAt, old: &mut dyn ReadAt, out: &mut [u8]) -> Option<()> {
@@ -89,11 +64,10 @@ impl Patch for TestPatch {
             }
             let n = self.run.min(rest.len() as u32).min(37);
             let (piece, later) = rest.split_at_mut(n as usize);
-            old.read_at(self.new_at.checked_sub(self.distance)?, piece)
-                .ok()?;
+            old.read_at(self.from, piece).ok()?;
             piece.iter_mut().for_each(|b| *b ^= self.xor);
             self.found.update(piece);
-            self.new_at += n;
+            self.from = self.from.checked_add(n)?;
             self.run -= n;
             self.left = self.left.checked_sub(n)?;
             rest = later;
@@ -126,7 +100,7 @@ pub fn make(old: &[u8], new_len: u32, slice: u32, fill: u32) -> (Vec<u8>, Vec<u8
         runs.extend(std::iter::repeat_n(0xA5, fill as usize));
         let slice_bytes = &new[at as usize..];
         patch.extend_from_slice(b"PCS1");
-        for word in [len, runs.len() as u32, crc32(slice_bytes), distance] {
+        for word in [len, runs.len() as u32, crc32(slice_bytes), at - distance] {
             patch.extend_from_slice(&word.to_le_bytes());
         }
         patch.extend_from_slice(&runs);
