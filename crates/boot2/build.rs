@@ -26,7 +26,8 @@ fn main() {
         .expect("writing to a string");
         count += 1;
     }
-    let code = format!("const KEYS: [RsaPublicKey; {count}] = [\n{keys}];\n");
+    let code =
+        format!("/// Keys of this build.\npub const KEYS: [RsaPublicKey; {count}] = [\n{keys}];\n");
     let out = std::env::var_os("OUT_DIR").expect("OUT_DIR");
     std::fs::write(Path::new(&out).join("keys.rs"), code).expect("writing keys.rs");
 }

@@ -14,6 +14,8 @@ pub enum Task {
     Check,
     /// Build the boot loader and the application, and pack the files one flashes and uploads
     Build(images::Build),
+    /// Build the images and run the tests that need them
+    Test,
     /// Print how large the images are, crate by crate
     Size,
 }
@@ -34,6 +36,7 @@ pub fn run(task: Task, here: &Path) -> Result<()> {
     match task {
         Task::Check => check(),
         Task::Build(build) => build.run(here),
+        Task::Test => images::test(),
         Task::Size => images::size(),
     }
 }

@@ -15,12 +15,16 @@ pub struct Build {
     /// Version of the application
     #[arg(long, default_value = "app-1.0.0")]
     version: String,
-    /// Public key (PEM, DER or AliOS header) the loader demands of images
+    /// Public key (PEM, DER or AliOS header) that loader and application demand of images, the
+    /// application of packages too
     #[arg(long)]
     key: Vec<PathBuf>,
     /// Private key (PEM) that signs the image
     #[arg(long)]
     sign: Option<PathBuf>,
+    /// Also build the program that `ota demo --board mk3060` updates to
+    #[arg(long)]
+    demo: bool,
     /// Where the files go [default: target/images of the workspace]
     #[arg(long, short)]
     out: Option<PathBuf>,
@@ -72,7 +76,13 @@ const OTAAPP: Program = Program {
     file: "otaapp",
     features: None,
     script: "app.x",
-    thumb: false,
+    thumb: true,
+};
+/// What demos and tests update to.
+const OTAAPP_2: Program = Program {
+    file: "otaapp-2",
+    features: Some("version-2"),
+    ..OTAAPP
 };
 const TINYAPP: Program = Program {
     package: "boot2",
@@ -124,6 +134,12 @@ impl Program {
             .arg(&elf)
             .arg(&binary)
             .run()?;
+        // Where its functions are, for tests that count instructions.
+        let symbols = Cmd::new("arm-none-eabi-nm")
+            .args(["--demangle", "--print-size"])
+            .arg(&elf)
+            .output()?;
+        std::fs::write(binary.with_extension("sym"), symbols)?;
         Ok(binary)
     }
 }
@@ -163,7 +179,11 @@ impl Build {
         let loader = BOOT2.binary(&board, &keys, &out)?;
         let len = std::fs::metadata(&loader)?.len();
         println!("boot2.bin: {len} bytes of {LOADER_MAX}");
-        let app = APP.binary(&board, &[], &out)?;
+        let app = APP.binary(&board, &keys, &out)?;
+        if self.demo {
+            BOOT2_NBDIFF.binary(&board, &keys, &out)?;
+            OTAAPP_2.binary(&board, &keys, &out)?;
+        }
         let name = |suffix: &str| out.join(format!("{}@mk3060{suffix}", APP.name));
         let (image, whole) = (name(".ota.md5.bin"), name(".bin"));
         let mut pack = ota()
@@ -201,13 +221,73 @@ fn ota() -> Cmd {
     Cmd::cargo(["run", "--quiet", "-p", "ota-cli", "--"])
 }
 
+/// Builds the images of `ota demo --board mk3060`, if that is what `args` ask
+/// for; the arguments that name them.
+pub fn demo(args: &[String]) -> Result<Vec<PathBuf>> {
+    let value = |name: &str| {
+        let at = args.iter().position(|a| a.starts_with(name))?;
+        let inline = args.get(at)?.strip_prefix(name)?.strip_prefix('=');
+        inline.or(args.get(at + 1).map(String::as_str))
+    };
+    let asks = |flags: &[&str]| args.iter().any(|a| flags.contains(&a.as_str()));
+    if value("--board") != Some("mk3060") || value("--images").is_some() || asks(&["-h", "--help"])
+    {
+        return Ok(Vec::new());
+    }
+    let secure = value("--mode") == Some("secure");
+    let loader = match value("--mode") {
+        Some("diff") => BOOT2_NBDIFF,
+        _ => BOOT2,
+    };
+    let name = if secure { "secure" } else { "plain" };
+    let dir = target_dir().join("demo-mk3060").join(name);
+    let (board, mut keys) = (Board::find()?, Vec::new());
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let mut more = vec!["--images".into(), dir.clone()];
+    if secure {
+        keys.push(cloud_key(&dir)?);
+        more.extend(["--cloud".into(), dir.join("cloud")]);
+    }
+    for program in [loader, OTAAPP, OTAAPP_2] {
+        program.binary(&board, &keys, &dir)?;
+    }
+    Ok(more)
+}
+
+/// A development cloud in `dir` that has made a key pair for the product of
+/// demos and tests; its public key, as one copies it into a device's source.
+fn cloud_key(dir: &Path) -> Result<PathBuf> {
+    const PRODUCT: &str = "a1Demo";
+    let header = dir.join("ota_public_key_config.h");
+    if header.is_file() {
+        return Ok(header);
+    }
+    let data = dir.join("cloud");
+    // What an interrupted run has left.
+    if data.exists() {
+        std::fs::remove_dir_all(&data).with_context(|| data.display().to_string())?;
+    }
+    let cloud = |args: &[&str]| ota().args(["cloud", "--data"]).arg(&data).args(args);
+    cloud(&["product", "create", PRODUCT]).run()?;
+    cloud(&["product", "secure-upgrade", PRODUCT, "on"]).run()?;
+    cloud(&["product", "pubkey", PRODUCT, "-o"])
+        .arg(&header)
+        .run()?;
+    Ok(header)
+}
+
 /// Builds the images and runs the tests that need them.
 pub fn test() -> Result<()> {
     let board = Board::find()?;
     let dir = target_dir().join("test-images");
-    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-    for program in [BOOT2, BOOT2_NBDIFF, SELFTEST, TINYAPP, OTAAPP] {
+    let secure = dir.join("secure");
+    std::fs::create_dir_all(&secure).with_context(|| secure.display().to_string())?;
+    for program in [BOOT2, BOOT2_NBDIFF, SELFTEST, TINYAPP, OTAAPP, OTAAPP_2] {
         program.binary(&board, &[], &dir)?;
+    }
+    let keys = [cloud_key(&secure)?];
+    for program in [BOOT2, OTAAPP] {
+        program.binary(&board, &keys, &secure)?;
     }
     Cmd::cargo(["test", "-p", "mk3060-sim", "-p", "board-tests"])
         .args(["--features", "mk3060-sim/images,board-tests/images"])

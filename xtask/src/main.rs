@@ -85,7 +85,11 @@ fn run(args: Args) -> Result<u8> {
     std::env::set_current_dir(sh::root())?;
     match args.task {
         Task::Setup { yes } => tools::setup(yes)?,
-        Task::Demo { args } => return program("ota-cli", "dev", Some("demo"), args, &here),
+        Task::Demo { mut args } => {
+            let images = images::demo(&args)?;
+            args.extend(images.iter().map(|path| path.display().to_string()));
+            return program("ota-cli", "dev", Some("demo"), args, &here);
+        }
         Task::Test { only } => test::run(only)?,
         Task::Board { task } => board::run(task, &here)?,
         Task::Size => images::size()?,

@@ -87,7 +87,9 @@ impl Board {
     pub fn cargo_thumb(&self, subcommand: &str, linker_args: &[String]) -> Result<Cmd> {
         let lld = rust_lld()?;
         // Small functions only: a copy of a larger one costs more than its call.
-        let flags = ["-Cllvm-args=-inline-threshold=20".to_string()];
+        // And no text of `{:?}` that nobody reads.
+        let flags = ["-Cllvm-args=-inline-threshold=20", "-Zfmt-debug=none"];
+        let flags = flags.map(str::to_string);
         Ok(self
             .cargo_for(THUMB, &lld, subcommand, linker_args, &flags)
             .args(["--config", "profile.board.opt-level=\"z\""]))
@@ -103,6 +105,8 @@ impl Board {
     ) -> Cmd {
         let mut flags = vec![
             "--cfg=portable_atomic_unsafe_assume_single_core".to_string(),
+            // Sign-on's HMAC takes a few blocks; firmware goes through ota-verify.
+            "--cfg=sha2_backend_soft=\"compact\"".into(),
             format!("-Clinker={}", lld.display()),
             "-Clinker-flavor=ld.lld".into(),
             // No path of this machine in an image.

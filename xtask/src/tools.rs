@@ -83,16 +83,18 @@ pub fn missing_peers() -> Vec<Missing> {
     missing
 }
 
-/// What the board build lacks.
+/// What board builds and their tests lack: the emulated board speaks to real
+/// servers, too.
 pub fn missing_board() -> Vec<Missing> {
-    match toolchain::Board::find() {
-        Ok(_) => Vec::new(),
-        Err(e) => vec![Missing {
+    let mut missing = absent(PEERS);
+    if let Err(e) = toolchain::Board::find() {
+        missing.push(Missing {
             what: "board toolchain".into(),
             packages: toolchain::PACKAGES.to_vec(),
             why: e.to_string(),
-        }],
+        });
     }
+    missing
 }
 
 /// Fails with a list of what is missing, unless it may and can install it.

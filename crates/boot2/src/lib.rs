@@ -4,6 +4,17 @@
 
 use hal_mk3060::line_code::{CODED_LINE, LINE, decode_line};
 
+mod keys {
+    use ota_verify::RsaPublicKey;
+
+    include!(concat!(env!("OUT_DIR"), "/keys.rs"));
+}
+
+/// Public keys that this build demands of images: those that `UOTA_BOOT_KEYS`
+/// named when it was built. None: images are checked by digest only. The
+/// application is built together with its loader and demands the same.
+pub use keys::KEYS;
+
 /// Bytes of the information block.
 pub const INFO_LEN: usize = 96;
 

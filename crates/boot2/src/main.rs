@@ -12,7 +12,7 @@ mod console;
 
 #[cfg(target_os = "none")]
 mod board {
-    use boot2::{INFO_LEN, LoaderInfo, capability};
+    use boot2::{INFO_LEN, KEYS, LoaderInfo, capability};
     use core::cell::RefCell;
     use hal_mk3060::flash::Flash;
     use hal_mk3060::memory::APP_START;
@@ -21,11 +21,9 @@ mod board {
     use hal_mk3060::{PARTITIONS, start};
     use ota_bootlib::{Config, Decision, Hooks, ImageCheck, Partitions};
     use ota_flash::{Partition, PartitionId};
-    use ota_verify::{Coding, Policy, Requirement, RsaPublicKey};
+    use ota_verify::{Coding, Policy, Requirement};
 
     hal_mk3060::loader_entry!(main);
-
-    include!(concat!(env!("OUT_DIR"), "/keys.rs"));
 
     /// An image on trial that does not feed the watchdog for this long has
     /// failed its start. As in the loader AliOS Things shipped.

@@ -1,5 +1,8 @@
 //! `ota demo`: the whole path on one machine, and a look at what is left in flash.
 
+mod board;
+mod timeline;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,15 +11,16 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use ota_bootlib::Strategy;
-use ota_cloud::{Cloud, Config, Event, EventKind, Job, Mode, Server, Upload};
+use ota_cloud::{Cloud, Config, Event, EventKind, Format, Job, Mode, Server, Upload};
 use ota_flash::sim::CutVariant;
-use ota_verify::build::{self, BuildError, Layout, PackOptions, PrivateKey};
+use ota_verify::build::{self, BuildError, PackOptions, PrivateKey};
 use ota_verify::{
     Coding, Digest, ImageKind, Module, Policy, Requirement, RsaPublicKey, Version, read_descriptor,
     sha256,
 };
 use otaapp::host::{self, Console, End, Identity, Options};
 
+use crate::board::{Board, layout};
 use crate::{Failure, Outcome, read};
 
 const PK: &str = "a1Demo";
@@ -33,13 +37,14 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// and checks what is in the device's flash and the cloud's database afterwards.
 #[derive(Debug, clap::Args)]
 pub struct Demo {
-    /// The device: a process over a flash file
-    #[arg(long, value_enum, default_value_t = Board::Host)]
-    board: Board,
+    /// The device
+    #[arg(long, value_enum, default_value_t = Device::Host)]
+    board: Device,
     /// Kind of update
     #[arg(long, value_enum, default_value_t = Kind::Full)]
     mode: Kind,
-    /// Program of version 2: any bytes, or an image made with `ota image pack`
+    /// Program of version 2: any bytes (for a board: what its linker made), or an image made
+    /// with `ota image pack`
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
     /// Cut the device's power in flash operation N (a run without it prints how many there are)
@@ -54,19 +59,30 @@ pub struct Demo {
     /// Keep flash file and cloud data in this directory
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Board: where `cargo xtask board build --demo` has put boot2.bin, boot2-nbdiff.bin,
+    /// otaapp.bin and otaapp-2.bin
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Begin with a copy of the data of this cloud, whose product a1Demo has the key that the
+    /// board's images were built with
+    #[arg(long, value_name = "DIR")]
+    cloud: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Board {
+enum Device {
     /// A process over a flash file
     Host,
+    /// An emulated MK3060 that runs the board's images
+    Mk3060,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
     /// The whole image
     Full,
-    /// The difference to version 1
+    /// The difference to version 1; on a board the whole image first, then both formats of
+    /// patches, to compare
     Diff,
     /// The whole image, signed; the device refuses anything unsigned
     Secure,
@@ -74,7 +90,6 @@ enum Kind {
 
 impl Demo {
     pub fn run(&self) -> Outcome {
-        let Board::Host = self.board;
         let temporary;
         let dir = match &self.keep {
             Some(dir) => {
@@ -91,24 +106,16 @@ impl Demo {
                 temporary.path()
             }
         };
-        let cloud = Cloud::start(Config::new(dir.join("cloud")))?;
-        cloud.create_product(PK)?;
-        let device = cloud.add_device(PK, DN)?;
-        let key = match self.mode {
-            Kind::Secure => {
-                cloud.set_secure_upgrade(PK, true)?;
-                let pem = cloud.private_key_pem(PK)?;
-                Some(PrivateKey::from_pem(&pem).map_err(Failure::new)?)
-            }
-            _ => None,
-        };
-        say(&format!(
-            "cloud: devices sign on at {}, files at {}",
-            cloud.mqtt_addr(),
-            cloud.http_addr()
-        ));
+        match self.board {
+            Device::Host => self.host(dir),
+            Device::Mk3060 => board::run(self, dir),
+        }
+    }
 
-        let old = pack(&program(1), OLD, key.as_ref())?;
+    fn host(&self, dir: &Path) -> Outcome {
+        let (cloud, key) = start_cloud(self, Config::new(dir.join("cloud")))?;
+        let device = cloud.device(PK, DN)?;
+        let old = pack(&program(1), OLD, key.as_ref(), None)?;
         let new = self.new_image(key.as_ref())?;
         let flash = dir.join("device.flash");
         host::init(&flash, &old).map_err(device_error)?;
@@ -149,29 +156,33 @@ impl Demo {
             Err(failure) => {
                 // Whatever went wrong: an image must be there, and whole.
                 let slot = |len| host::read_slot(&flash, &host::ACTIVE, len).map_err(device_error);
-                let state = if slot(old.len())? == old {
-                    format!("unchanged, SHA-256 {}", hex(&old))
-                } else if slot(new.len())? == new {
-                    format!("version 2, SHA-256 {}", hex(&new))
-                } else {
-                    "NEITHER VERSION".into()
-                };
-                say(&format!("active slot: {state}"));
+                slot_state(&slot(old.len())?, &slot(new.len())?, [&old, &new]);
                 return Err(failure);
             }
         };
         drop(cloud);
         let image = if self.revert { &old } else { &new };
-        self.check(dir, &flash, &job, image)
+        let slot = host::read_slot(&flash, &host::ACTIVE, image.len()).map_err(device_error)?;
+        check(self, dir, &slot, &flash.display().to_string(), &job, image)
     }
 
     /// Version 2 as the device will have it in its slot.
     fn new_image(&self, key: Option<&PrivateKey>) -> Outcome<Vec<u8>> {
-        let Some(path) = &self.image else {
-            return pack(&program(2), NEW, key);
-        };
+        match &self.image {
+            None => pack(&program(2), NEW, key, None),
+            Some(path) => self.given_image(path, key, None),
+        }
+    }
+
+    /// Version 2 from a file.
+    fn given_image(
+        &self,
+        path: &Path,
+        key: Option<&PrivateKey>,
+        board: Option<Board>,
+    ) -> Outcome<Vec<u8>> {
         let bytes = read(path)?;
-        let packed = match pack_options(&bytes, NEW, key) {
+        let packed = match pack_options(&bytes, NEW, key, board) {
             // An image as it is uploaded: taken as it is, in secure mode with our signature.
             Err(BuildError::AlreadyPacked) => match key {
                 None => Ok(bytes),
@@ -180,11 +191,11 @@ impl Demo {
             other => other,
         };
         let packed = packed.map_err(|e| Failure::new(e).at(path.display()))?;
-        if packed.len() > host::MAX_IMAGE as usize {
+        let room = board.map_or(host::MAX_IMAGE, Board::max_file);
+        if packed.len() > room as usize {
             return Err(Failure::new(format!(
-                "packed, the file has {} bytes; the slot takes {}",
+                "packed, the file has {} bytes; the slot takes {room}",
                 packed.len(),
-                host::MAX_IMAGE
             ))
             .at(path.display())
             .help("give a smaller file"));
@@ -192,44 +203,52 @@ impl Demo {
         Ok(packed)
     }
 
-    /// From the device's first report to its last.
-    fn update(&self, cloud: &Server, device: &Device, old: &[u8], new: &[u8]) -> Outcome<Job> {
-        device.wait_for(|| Ok(cloud.device(PK, DN)?.version() == Some(OLD)))?;
+    /// Uploads version 2 and pushes it to the device.
+    fn push(
+        &self,
+        cloud: &Server,
+        (mode, format): (Mode, Option<Format>),
+        old: &[u8],
+        new: &[u8],
+    ) -> Outcome<Job> {
         let version = version_of(new)?;
         if version == OLD {
             return Err(Failure::new(format!("the device runs {OLD} already"))
                 .help("pack the image with a higher --image-version"));
         }
-        let mode = match self.mode {
-            Kind::Diff => {
-                // The cloud makes the difference, so it must have both.
-                cloud.upload(PK, &Upload::bytes("app-1.bin", old, OLD))?;
-                Mode::Diff
-            }
-            _ => Mode::Full,
-        };
+        if mode == Mode::Diff {
+            // The cloud makes the difference, so it must have both.
+            cloud.upload(PK, &Upload::bytes("app-1.bin", old, OLD))?;
+        }
         let firmware = cloud.upload(PK, &Upload::bytes("app-2.bin", new, &version))?;
         if self.corrupt {
             corrupt(cloud.dir())?;
         }
-        let job = cloud.validate(firmware.id, mode, DN)?;
+        let job = cloud.validate_as(firmware.id, mode, format, DN)?;
         say(&format!(
             "cloud: {version} uploaded, {} bytes, pushed to {DN}",
             firmware.size
         ));
+        Ok(job)
+    }
+
+    /// From the device's first report to its last.
+    fn update(&self, cloud: &Server, device: &Process, old: &[u8], new: &[u8]) -> Outcome<Job> {
+        device.wait_for(|| Ok(cloud.device(PK, DN)?.version() == Some(OLD)))?;
+        let version = version_of(new)?;
+        let mode = match self.mode {
+            Kind::Diff => Mode::Diff,
+            Kind::Full | Kind::Secure => Mode::Full,
+        };
+        let job = self.push(cloud, (mode, None), old, new)?;
         let end = if self.revert {
             device.wait_failed().map(|()| None)
         } else {
             device.wait_end().map(Some)
         };
-        let events = cloud.job_events(job.id)?;
-        let served: Vec<&Event> = events
-            .iter()
-            .filter(|e| e.kind == EventKind::Download)
-            .collect();
         say(&format!(
             "cloud: {} download requests answered",
-            served.len()
+            requests(cloud, job.id)?
         ));
         let Some(end) = end? else {
             // The cloud has heard why; what it noted is checked next.
@@ -246,45 +265,107 @@ impl Demo {
         // The cloud has heard of it before the device confirmed.
         Ok(cloud.job(job.id)?)
     }
+}
 
-    /// What is left: the slot in the flash file, the row in the database.
-    fn check(&self, dir: &Path, flash: &Path, job: &Job, new: &[u8]) -> Outcome {
-        let slot = host::read_slot(flash, &host::ACTIVE, new.len()).map_err(device_error)?;
-        let (found, wanted) = (hex(&slot), hex(new));
-        say(&format!("active slot SHA-256 {found}"));
-        let file = if self.revert { "old" } else { "packed" };
-        say(&format!("{file} file SHA-256 {wanted}"));
-        if found != wanted {
-            return Err(Failure::new("the active slot differs from the file").at(flash.display()));
-        }
-        let stored = Cloud::open(dir.join("cloud"))?.job(job.id)?;
-        if self.revert {
-            let told = stored.tasks.first().map_or("nothing", |t| t.desc.as_str());
-            if stored.succeeded() || !told.starts_with("reverted") {
-                return Err(Failure::new(format!("the cloud was told: {told}")));
-            }
-            line(&format!("{OLD} is back, cloud: {told}"));
-            return Ok(());
-        }
-        if !stored.succeeded() {
-            let states: Vec<_> = stored.tasks.iter().map(|t| t.state.to_string()).collect();
-            return Err(Failure::new(format!(
-                "the cloud's database says {}, not success",
-                states.join(", ")
-            )));
-        }
-        line(&format!("{} confirmed, cloud: success", stored.version));
-        Ok(())
+/// A cloud with a product and a device, and the key that signs images, if any.
+fn start_cloud(demo: &Demo, config: Config) -> Outcome<(Server, Option<PrivateKey>)> {
+    if let Some(from) = &demo.cloud {
+        copy(from, &config.data)?;
     }
+    let cloud = Cloud::start(config)?;
+    if demo.cloud.is_none() {
+        cloud.create_product(PK)?;
+    }
+    cloud.add_device(PK, DN)?;
+    let key = match demo.mode {
+        Kind::Secure => {
+            cloud.set_secure_upgrade(PK, true)?;
+            let pem = cloud.private_key_pem(PK)?;
+            Some(PrivateKey::from_pem(&pem).map_err(Failure::new)?)
+        }
+        _ => None,
+    };
+    say(&format!(
+        "cloud: devices sign on at {}, files at {}",
+        cloud.mqtt_addr(),
+        cloud.http_addr()
+    ));
+    Ok((cloud, key))
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> Outcome {
+    let failed = |e: std::io::Error| Failure::new(e).at(from.display());
+    fs::create_dir_all(to).map_err(failed)?;
+    for entry in fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Download requests of a job that the cloud has answered.
+fn requests(cloud: &Server, job: i64) -> Outcome<usize> {
+    let events = cloud.job_events(job)?;
+    let served = |e: &&Event| e.kind == EventKind::Download;
+    Ok(events.iter().filter(served).count())
+}
+
+/// Whatever went wrong: an image must be there, and whole. The slot is given
+/// twice, as long as either version.
+fn slot_state(as_old: &[u8], as_new: &[u8], [old, new]: [&[u8]; 2]) {
+    let state = if as_old == old {
+        format!("unchanged, SHA-256 {}", hex(old))
+    } else if as_new == new {
+        format!("version 2, SHA-256 {}", hex(new))
+    } else {
+        "NEITHER VERSION".into()
+    };
+    say(&format!("active slot: {state}"));
+}
+
+/// What is left: the active slot, which is to hold `image`, and the row in the
+/// database.
+fn check(demo: &Demo, dir: &Path, slot: &[u8], place: &str, job: &Job, image: &[u8]) -> Outcome {
+    let (found, wanted) = (hex(slot), hex(image));
+    say(&format!("active slot SHA-256 {found}"));
+    let file = if demo.revert { "old" } else { "packed" };
+    say(&format!("{file} file SHA-256 {wanted}"));
+    if found != wanted {
+        return Err(Failure::new("the active slot differs from the file").at(place));
+    }
+    let stored = Cloud::open(dir.join("cloud"))?.job(job.id)?;
+    if demo.revert {
+        let told = stored.tasks.first().map_or("nothing", |t| t.desc.as_str());
+        if stored.succeeded() || !told.starts_with("reverted") {
+            return Err(Failure::new(format!("the cloud was told: {told}")));
+        }
+        line(&format!("{OLD} is back, cloud: {told}"));
+        return Ok(());
+    }
+    if !stored.succeeded() {
+        let states: Vec<_> = stored.tasks.iter().map(|t| t.state.to_string()).collect();
+        return Err(Failure::new(format!(
+            "the cloud's database says {}, not success",
+            states.join(", ")
+        )));
+    }
+    line(&format!("{} confirmed, cloud: success", stored.version));
+    Ok(())
 }
 
 /// A device on a thread of its own.
-struct Device {
+struct Process {
     ended: Receiver<Result<End, host::Error>>,
     since: Instant,
 }
 
-fn switch_on(options: Options) -> Device {
+fn switch_on(options: Options) -> Process {
     let (tx, ended) = channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -296,13 +377,13 @@ fn switch_on(options: Options) -> Device {
             let _ = tx.send(end);
         }
     });
-    Device {
+    Process {
         ended,
         since: Instant::now(),
     }
 }
 
-impl Device {
+impl Process {
     /// Its end, if it comes within `time`.
     fn end_within(&self, time: Duration) -> Outcome<Option<End>> {
         match self.ended.recv_timeout(time) {
@@ -386,11 +467,12 @@ fn pack_options(
     program: &[u8],
     version: &str,
     key: Option<&PrivateKey>,
+    board: Option<Board>,
 ) -> Result<Vec<u8>, BuildError> {
     let version = Version::new(version).map_err(BuildError::Version)?;
     let options = PackOptions {
         kind: ImageKind::App,
-        layout: Layout::Host,
+        layout: layout(board),
         version: Some(&version),
         module: Module::DEFAULT,
         key,
@@ -398,13 +480,23 @@ fn pack_options(
     Ok(build::pack(program, &options)?.bytes)
 }
 
-fn pack(program: &[u8], version: &str, key: Option<&PrivateKey>) -> Outcome<Vec<u8>> {
-    pack_options(program, version, key).map_err(Failure::new)
+fn pack(
+    program: &[u8],
+    version: &str,
+    key: Option<&PrivateKey>,
+    board: Option<Board>,
+) -> Outcome<Vec<u8>> {
+    pack_options(program, version, key, board).map_err(Failure::new)
 }
 
 /// The version a device will report when it runs this image.
 fn version_of(image: &[u8]) -> Outcome<String> {
-    let descriptor = read_descriptor(&mut &image[..], Coding::Plain).map_err(Failure::new)?;
+    let coding = if crate::inspect::is_coded(image) {
+        Coding::MK3060
+    } else {
+        Coding::Plain
+    };
+    let descriptor = read_descriptor(&mut &image[..], coding).map_err(Failure::new)?;
     let descriptor = descriptor.ok_or_else(|| {
         Failure::new("the image has no descriptor, so its version is unknown")
             .help("pack it with --image-version")

@@ -127,7 +127,7 @@ impl<'a> Image<'a> {
 }
 
 /// Pad of zeros, then a line whose CRC is right.
-fn is_coded(bytes: &[u8]) -> bool {
+pub fn is_coded(bytes: &[u8]) -> bool {
     let Coding::Lines34 { pad } = Coding::MK3060 else {
         return false;
     };

@@ -10,6 +10,7 @@ fn main() -> std::process::ExitCode {
 mod image {
     use core::mem::MaybeUninit;
     use hal_mk3060::memory::APP_START;
+    use ota_agent::Decoders;
     use ota_verify::{DESCRIPTOR_LEN, ImageDescriptor};
     use otaapp::board;
 
@@ -20,6 +21,10 @@ mod image {
     #[unsafe(link_section = ".descriptor")]
     static DESCRIPTOR: [u8; DESCRIPTOR_LEN as usize] =
         ImageDescriptor::template("app-0.0.0", "", APP_START);
+
+    /// Too large for the stack. Filled in at the start: not all of it is zeros, and
+    /// as initialised data it would lie in flash once more.
+    static mut DECODERS: MaybeUninit<Decoders> = MaybeUninit::uninit();
 
     /// Counts starts. Not cleared at a reset, and anything after power-on: both
     /// make a start differ from the one before.
@@ -35,7 +40,9 @@ mod image {
             starts.write_volatile(seed);
             seed
         };
-        board::run(&DESCRIPTOR, u64::from(seed) << 7)
+        // SAFETY: one thread, and this is the only place that names it.
+        let decoders = unsafe { (*(&raw mut DECODERS)).write(Decoders::new()) };
+        board::run(&DESCRIPTOR, decoders, u64::from(seed) << 7)
     }
 
     extern "C" fn irq() {

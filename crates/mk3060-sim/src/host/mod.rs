@@ -7,5 +7,5 @@ mod session;
 mod slip;
 
 pub use file::FlashFile;
-pub use net::{Map, MapError, Net};
+pub use net::{Map, MapError, Net, Peer, Peers};
 pub use session::Session;

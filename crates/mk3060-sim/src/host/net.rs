@@ -152,15 +152,42 @@ impl phy::Device for Packets {
     }
 }
 
+/// A peer inside this process, instead of one behind a socket. Nothing it does
+/// depends on a wall clock, so what the board does is the same each time.
+pub trait Peer {
+    /// Takes what the board has sent on this connection since the last call, and
+    /// appends what goes back. Called again and again, also when nothing came.
+    /// `false` ends the connection when everything is sent.
+    fn exchange(&mut self, from_board: &[u8], to_board: &mut Vec<u8>) -> bool;
+}
+
+/// Finds the peer of a new connection by where the map leads it.
+pub type Peers = Box<dyn FnMut(SocketAddr) -> Option<Box<dyn Peer>>>;
+
+/// Where the bytes of a connection go.
+enum Wire {
+    /// Not connected yet.
+    None,
+    Socket(TcpStream),
+    Peer {
+        peer: Box<dyn Peer>,
+        /// What it has said and the board did not take yet.
+        said: Vec<u8>,
+        ended: bool,
+    },
+}
+
 /// A connection of the board.
 struct Flow {
     socket: SocketHandle,
     local: (Ipv4Address, u16),
     to: SocketAddr,
-    stream: Option<TcpStream>,
+    wire: Wire,
     /// Bytes of the board that the peer did not take yet.
     unsent: Vec<u8>,
     shut: bool,
+    /// The board that opened it has been reset.
+    orphan: bool,
 }
 
 /// The other end of the line.
@@ -172,6 +199,7 @@ pub struct Net {
     sockets: SocketSet<'static>,
     names: SocketHandle,
     flows: Vec<Flow>,
+    peers: Option<Peers>,
 }
 
 impl Net {
@@ -203,12 +231,31 @@ impl Net {
             sockets,
             names,
             flows: Vec::new(),
+            peers: None,
+        }
+    }
+
+    /// The same with peers of this process: no socket is opened, and virtual time
+    /// never waits for a wall clock.
+    #[must_use]
+    pub fn scripted(map: Map, peers: Peers) -> Self {
+        Self {
+            peers: Some(peers),
+            ..Self::new(map)
         }
     }
 
     /// Whether a connection is open, so that somebody outside may answer.
     pub fn is_active(&self) -> bool {
-        !self.flows.is_empty()
+        self.peers.is_none() && self.flows.iter().any(|flow| !flow.orphan)
+    }
+
+    /// The board was reset: nobody waits any more for what the connections it
+    /// had might bring. They stay as they are until the peers give them up.
+    pub fn board_was_reset(&mut self) {
+        for flow in &mut self.flows {
+            flow.orphan = true;
+        }
     }
 
     /// Takes what the board has sent and returns what goes to it. `room` bounds
@@ -224,7 +271,7 @@ impl Net {
         self.poll(now);
         self.answer_names();
         for flow in &mut self.flows {
-            flow.pump(self.sockets.get_mut(flow.socket));
+            flow.pump(self.sockets.get_mut(flow.socket), &mut self.peers);
         }
         self.flows.retain(|flow| {
             let gone =
@@ -283,9 +330,10 @@ impl Net {
                 socket,
                 local,
                 to,
-                stream: None,
+                wire: Wire::None,
                 unsent: Vec::new(),
                 shut: false,
+                orphan: false,
             });
         }
     }
@@ -302,26 +350,31 @@ impl Net {
 }
 
 impl Flow {
-    fn pump(&mut self, socket: &mut tcp::Socket<'_>) {
+    fn pump(&mut self, socket: &mut tcp::Socket<'_>, peers: &mut Option<Peers>) {
         if !socket.is_active() {
             return;
         }
-        if self.stream.is_none() && socket.may_send() {
-            match TcpStream::connect_timeout(&self.to, CONNECT_WITHIN) {
-                Ok(stream) => {
-                    // Without them it is slower or blocks, but works.
-                    let _ = stream.set_nodelay(true);
-                    let _ = stream.set_nonblocking(true);
-                    self.stream = Some(stream);
-                }
-                Err(_) => {
-                    socket.abort();
-                    return;
-                }
+        if matches!(self.wire, Wire::None) && socket.may_send() {
+            match connect(self.to, peers) {
+                Some(wire) => self.wire = wire,
+                None => return socket.abort(),
             }
         }
-        let Some(stream) = &mut self.stream else {
-            return;
+        let stream = match &mut self.wire {
+            Wire::None => return,
+            Wire::Socket(stream) => stream,
+            Wire::Peer { peer, said, ended } => {
+                let mut bytes = [0; 2048];
+                let taken = socket.recv_slice(&mut bytes).unwrap_or(0);
+                let bytes = bytes.get(..taken).unwrap_or_default();
+                *ended |= !peer.exchange(bytes, said);
+                let sent = socket.send_slice(said).unwrap_or(0);
+                said.drain(..sent);
+                if (*ended || !socket.may_recv()) && said.is_empty() {
+                    socket.close();
+                }
+                return;
+            }
         };
         // Board to peer.
         while self.unsent.is_empty() && socket.can_recv() {
@@ -365,6 +418,22 @@ impl Flow {
             }
         }
     }
+}
+
+/// Opens the other side of a connection.
+fn connect(to: SocketAddr, peers: &mut Option<Peers>) -> Option<Wire> {
+    if let Some(peers) = peers {
+        return peers(to).map(|peer| Wire::Peer {
+            peer,
+            said: Vec::new(),
+            ended: false,
+        });
+    }
+    let stream = TcpStream::connect_timeout(&to, CONNECT_WITHIN).ok()?;
+    // Without them it is slower or blocks, but works.
+    let _ = stream.set_nodelay(true);
+    let _ = stream.set_nonblocking(true);
+    Some(Wire::Socket(stream))
 }
 
 /// The answer to a query of one A record; `None` when it is no query.

@@ -6,6 +6,8 @@ mod fast;
 pub use fast::{Md5, Sha256};
 #[cfg(any(not(feature = "fast"), test))]
 mod small;
+#[cfg(any(all(feature = "unrolled", not(feature = "fast")), test))]
+mod unrolled;
 #[cfg(not(feature = "fast"))]
 pub use small::{Md5, Sha256};
 

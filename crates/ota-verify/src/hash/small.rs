@@ -1,4 +1,5 @@
-//! Rolled loops: a quarter of the code of unrolled ones, for boot loaders.
+//! Rolled loops: a quarter of the code of unrolled ones, for boot loaders. With
+//! feature `unrolled` the loop of SHA-256 is written out.
 //!
 //! Both digests share the block buffer and the Merkle-Damgard padding; only the
 //! byte order and the compression function differ.
@@ -228,7 +229,7 @@ fn md5_compress(state: &mut [u32; 8], block: &[u8; 64]) {
 }
 
 /// First 32 bits of the fractional parts of the cube roots of the first 64 primes.
-static SHA256_K: [u32; 64] = [
+pub(super) static SHA256_K: [u32; 64] = [
     0x428A2F98, 0x71374491, 0xB5C0FBCF, 0xE9B5DBA5, 0x3956C25B, 0x59F111F1, 0x923F82A4, 0xAB1C5ED5,
     0xD807AA98, 0x12835B01, 0x243185BE, 0x550C7DC3, 0x72BE5D74, 0x80DEB1FE, 0x9BDC06A7, 0xC19BF174,
     0xE49B69C1, 0xEFBE4786, 0x0FC19DC6, 0x240CA1CC, 0x2DE92C6F, 0x4A7484AA, 0x5CB0A9DC, 0x76F988DA,
@@ -240,12 +241,17 @@ static SHA256_K: [u32; 64] = [
 ];
 
 /// A rotation that is one operand of an ARM instruction.
+#[cfg(any(not(feature = "unrolled"), test))]
 macro_rules! ror {
     ($x:expr, $n:literal) => {
         (($x >> $n) | ($x << (32 - $n)))
     };
 }
 
+#[cfg(all(feature = "unrolled", not(test)))]
+use super::unrolled::sha256_compress;
+
+#[cfg(any(not(feature = "unrolled"), test))]
 #[allow(clippy::manual_rotate)] // a method would be a call, see above
 #[cfg_attr(
     all(feature = "arm-state", target_arch = "arm"),

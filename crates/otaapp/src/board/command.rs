@@ -43,6 +43,9 @@ pub enum Command<'a> {
     OtaCancel,
     /// `ota_diff`: which differential packages this build takes.
     OtaDiff,
+    /// `uptime`: new in version 2.
+    #[cfg(feature = "version-2")]
+    Uptime,
 }
 
 /// Why a line is no command.
@@ -76,6 +79,8 @@ pub const HELP: &[(&str, &str)] = &[
     ("ota_check", "ask the cloud for an update"),
     ("ota_cancel", "give up the update in hand"),
     ("ota_diff", "which differential packages are taken"),
+    #[cfg(feature = "version-2")]
+    ("uptime", "time since start"),
 ];
 
 const MAX_WORDS: usize = 8;
@@ -115,6 +120,10 @@ pub fn parse(line: &str) -> Result<Option<Command<'_>>, CommandError<'_>> {
         [] => Ok(command),
         _ => Err(CommandError::Usage(usage)),
     };
+    #[cfg(feature = "version-2")]
+    if is("uptime") {
+        return alone(Command::Uptime, "uptime").map(Some);
+    }
     let command = if is("help") {
         alone(Command::Help, "help")?
     } else if is("version") {

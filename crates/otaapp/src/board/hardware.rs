@@ -149,16 +149,20 @@ pub fn incoming() -> bool {
 }
 
 /// Runs `future` to its end. Each turn of the loop calls `turn` (with whether the
-/// future was polled since), polls the future if it was woken or its time has
-/// come, and else sleeps until an interrupt.
-pub fn block_on<F: Future>(mut future: Pin<&mut F>, mut turn: impl FnMut(bool)) -> F::Output {
+/// future was polled since), which says when it is to be called again at the
+/// latest, polls the future if it was woken or its time has come, and else
+/// sleeps until there is something to do.
+pub fn block_on<F: Future>(
+    mut future: Pin<&mut F>,
+    mut turn: impl FnMut(bool) -> u64,
+) -> F::Output {
     // SAFETY: the functions of the table use the static flag only.
     let waker = unsafe { Waker::from_raw(WAKER) };
     let mut context = Context::from_waker(&waker);
     let mut polled = true;
     loop {
         Watchdog::new(Mmio).feed();
-        turn(polled);
+        let due = turn(polled);
         polled = WOKEN.replace(false) || NOW.get() >= DEADLINE.get();
         if polled {
             // Everybody who still sleeps says so again.
@@ -166,9 +170,17 @@ pub fn block_on<F: Future>(mut future: Pin<&mut F>, mut turn: impl FnMut(bool)) 
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return output;
             }
-        } else if NETWORK.is_empty() && CONSOLE.is_empty() {
-            // A byte that comes in just now is seen at the next tick.
-            interrupt::wait();
+        } else {
+            sleep_until(due.min(DEADLINE.get()));
         }
+    }
+}
+
+/// Sleeps until a byte comes in or `due`. A byte that comes in just before the
+/// core stops is seen at the next tick.
+fn sleep_until(due: u64) {
+    while NETWORK.is_empty() && CONSOLE.is_empty() && NOW.get() < due {
+        Watchdog::new(Mmio).feed();
+        interrupt::wait();
     }
 }

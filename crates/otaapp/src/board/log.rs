@@ -1,7 +1,7 @@
 //! What the agent reports, as log lines an AliOS user knows.
 
 use core::fmt;
-use ota_agent::{ConnectFailure, Event};
+use ota_agent::{ConnectFailure, Event, PackageKind};
 use ota_proto::session::Received;
 
 /// Level of a log line.
@@ -115,6 +115,18 @@ impl Reporter {
                 }
                 self.tenth = percent(offset, size) / 10;
             }
+            Event::Package { kind, kept } => {
+                let what = match kind {
+                    PackageKind::Plain => "whole image",
+                    PackageKind::Nbdiff => "nbdiff patch, for the boot loader",
+                    PackageKind::Ptr => "ptr patch, applied while it comes",
+                    PackageKind::Xz => ".xz image, decoded while it comes",
+                };
+                log.line(Info, format_args!("package: {what}"));
+                if kept > 0 {
+                    log.line(Info, format_args!("image in flash up to:{kept}"));
+                }
+            }
             Event::Request { host, offset } => {
                 log.line(Debug, format_args!("send GET host:{host} from:{offset}"));
             }
@@ -134,6 +146,11 @@ impl Reporter {
                 let (kind, len) = (image.kind.name(), image.len);
                 log.line(Info, format_args!("image magic={kind} size:{len}"));
                 log.line(Info, format_args!("OTA image pass."));
+            }
+            Event::PatchStored(patch) => {
+                let (at, len) = (patch.at, patch.image_len);
+                let what = format_args!("OTA patch pass, at:{at:#x} makes an image of:{len}");
+                log.line(Info, what);
             }
             Event::Failed(cause) => {
                 let code = cause.step().code();
