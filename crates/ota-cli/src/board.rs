@@ -1,7 +1,8 @@
 //! What the image commands know of boards.
 
+use boot2::{INFO_LEN, LoaderInfo, capability};
 use clap::ValueEnum;
-use hal_mk3060::memory::{COMBINED_OFFSET, FIRST_STAGE_ERASES, LOADER_MAX};
+use hal_mk3060::memory::{self, COMBINED_OFFSET, FIRST_STAGE_ERASES, LOADER_MAX};
 use hal_mk3060::{PARTITIONS, line_code};
 use ota_flash::PartitionId;
 use ota_verify::Coding;
@@ -87,4 +88,29 @@ impl Board {
     pub fn bad_line(self, lines: &[u8]) -> Option<usize> {
         line_code::decode(lines).find_map(Result::err)
     }
+}
+
+/// Where the information block of a raw boot loader begins.
+const LOADER_INFO: usize = (memory::LOADER_INFO - memory::LOADER_START) as usize;
+
+/// What a boot loader says about itself, if `bytes` is one (`boot2.bin`).
+pub fn loader_info(bytes: &[u8]) -> Option<LoaderInfo> {
+    let block = bytes.get(LOADER_INFO..)?.first_chunk::<INFO_LEN>()?;
+    LoaderInfo::parse(block)
+}
+
+/// What it can do, in words.
+pub fn capabilities(loader: &LoaderInfo) -> String {
+    let all = [
+        (capability::SWAP, "swap"),
+        (capability::PATCH_SWAP, "patch-swap"),
+        (capability::MAILBOX, "mailbox"),
+        (capability::SIGNED_ONLY, "signed-only"),
+        (capability::SERIAL_RECOVERY, "serial-recovery"),
+    ];
+    let names = all
+        .into_iter()
+        .filter(|(bit, _)| loader.capabilities & bit != 0)
+        .map(|(_, name)| name);
+    names.collect::<Vec<_>>().join(" ")
 }

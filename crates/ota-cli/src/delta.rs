@@ -234,8 +234,8 @@ impl ptr::Target for Memory<'_> {
 }
 
 fn apply(old: &[u8], patch: &[u8], old_path: &Path, patch_path: &Path) -> Outcome<Vec<u8>> {
-    let damaged = |e: &dyn std::fmt::Debug| {
-        Failure::new(format!("the patch cannot be applied: {e:?}"))
+    let damaged = |e: &dyn std::fmt::Display| {
+        Failure::new(format!("the patch cannot be applied: {e}"))
             .at(patch_path.display())
             .help("the file is damaged, or it was made against another image")
     };
@@ -261,7 +261,9 @@ fn apply(old: &[u8], patch: &[u8], old_path: &Path, patch_path: &Path) -> Outcom
             if right {
                 Ok(memory.new)
             } else {
-                Err(damaged(&"digest of the new image"))
+                Err(damaged(
+                    &"the new image has another digest than the patch says",
+                ))
             }
         }
         PackageKind::Nbdiff => {
@@ -312,7 +314,7 @@ fn first_slice(patch: &[u8]) -> Option<u32> {
 fn info(path: &Path, slice: u32, json: bool) -> Outcome {
     let patch = read(path)?;
     let failed =
-        |e: &dyn std::fmt::Debug| Failure::new(format!("damaged patch: {e:?}")).at(path.display());
+        |e: &dyn std::fmt::Display| Failure::new(format!("damaged patch: {e}")).at(path.display());
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let mut report = Report::new();
     match PackageKind::detect(&patch) {
@@ -322,7 +324,11 @@ fn info(path: &Path, slice: u32, json: bool) -> Outcome {
                 .add("format", "ptr")
                 .add("patch", patch.len())
                 .add("arch", format!("{:?}", h.arch).to_lowercase())
-                .add("base", format!("{:#x}", h.base))
+                // Without code and pointers there is no address to tell.
+                .add(
+                    "base",
+                    (h.arch != ptr::Arch::None || h.base != 0).then(|| format!("{:#x}", h.base)),
+                )
                 .add("lag", h.lag)
                 .add("old", h.old_len)
                 .add("old_sha256", hex(&h.old_digest) + "...")

@@ -204,6 +204,18 @@ fn describe(report: &mut Report, image: &Image<'_>, info: Option<&ota_verify::Im
 
 fn info(file: &std::path::Path, json: bool) -> Outcome {
     let bytes = read(file)?;
+    if let Some(loader) = board::loader_info(&bytes) {
+        let mut report = Report::new();
+        report
+            .add("kind", "boot loader")
+            .add("board", Board::Mk3060.name())
+            .add("size", bytes.len())
+            .add("version", loader.version())
+            .add("journal_version", loader.journal_version)
+            .add("capabilities", board::capabilities(&loader));
+        report.print(json);
+        return Ok(());
+    }
     let image = Image::find(&bytes);
     if !image.is_recognised() {
         return Err(

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use ota_verify::RsaPublicKey;
 use ota_verify::build::{self, PrivateKey};
+use ota_verify::{KeyError, RsaPublicKey};
 
 use crate::files::{Access, write};
 use crate::{Failure, Outcome, Output, Report, read_text};
@@ -112,6 +112,8 @@ impl Header {
     }
 }
 
+const OTHER_SIZE: &str = "make a key of 2048 bits, which every device takes: ota key gen -o DIR";
+
 /// Reads a public key: PEM, or AliOS' C header.
 pub fn read_public(path: &Path) -> Outcome<RsaPublicKey> {
     let text = read_text(path)?;
@@ -124,6 +126,8 @@ pub fn read_public(path: &Path) -> Outcome<RsaPublicKey> {
         let failure = Failure::new(e).at(path.display());
         if text.contains("PRIVATE KEY") {
             failure.help("this is a private key; give its public half (openssl rsa -pubout)")
+        } else if let KeyError::Size(_) = e {
+            failure.help(OTHER_SIZE)
         } else {
             failure.help("give a public RSA key as PEM or as ota_public_key_config.h")
         }
@@ -134,9 +138,11 @@ pub fn read_public(path: &Path) -> Outcome<RsaPublicKey> {
 pub fn read_private(path: &Path) -> Outcome<PrivateKey> {
     let text = read_text(path)?;
     PrivateKey::from_pem(&text).map_err(|e| {
-        let failure = Failure::new(e).at(path.display());
+        let failure = Failure::new(&e).at(path.display());
         if text.contains("PUBLIC KEY") {
             failure.help("this is a public key; signing needs the private one")
+        } else if let build::BuildError::Key(KeyError::Size(_)) = e {
+            failure.help(OTHER_SIZE)
         } else {
             failure.help("give an RSA private key as PEM, not encrypted; ota key gen makes one")
         }

@@ -602,3 +602,45 @@ fn a_device_is_written_to_and_not_replaced() {
         assert!(kind.file_type().is_char_device());
     }
 }
+
+#[test]
+fn a_boot_loader_says_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("boot2.bin");
+    let can = boot2::capability::SWAP | boot2::capability::PATCH_SWAP;
+    let info = boot2::LoaderInfo::new(1, can, "boot2-9.8.7");
+    let mut bytes = vec![0xE5; 20_000];
+    bytes[0x40..0x40 + boot2::INFO_LEN].copy_from_slice(&info.to_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+    let ota = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ota"));
+        command.args(["image", "info"]).arg(&path);
+        command.output().unwrap()
+    };
+    let out = ota();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success(), "{text}");
+    for fact in ["boot loader", "boot2-9.8.7", "mk3060", "swap patch-swap"] {
+        assert!(text.contains(fact), "no {fact} in {text}");
+    }
+    bytes[0x50] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(!ota().status.success(), "damaged, and taken all the same");
+}
+
+#[test]
+fn keys_of_another_length_are_told_what_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("small.pem");
+    // A public key of 1024 bits (SPKI).
+    let pem = include_str!("small.pem");
+    std::fs::write(&path, pem).unwrap();
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_ota"))
+        .args(["key", "header", "-o", "-"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert!(text.contains("1024 bits"), "{text}");
+    assert!(text.contains("ota key gen"), "{text}");
+}

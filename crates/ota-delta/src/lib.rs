@@ -7,6 +7,7 @@ extern crate std;
 
 #[cfg(feature = "encode")]
 pub mod compress;
+mod display;
 pub mod io;
 mod kind;
 mod lzma2;

@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod engine;
 mod header;
+pub mod in_place;
 mod lines;
 mod lz;
 mod map;

@@ -8,6 +8,7 @@
 pub mod bugs;
 pub mod explore;
 pub mod format;
+pub mod in_place;
 pub mod stream;
 pub mod sweep;
 pub mod table;

@@ -129,7 +129,9 @@ pub fn run(amount: Amount) -> Vec<Row> {
     let mut rows = Vec::new();
     small(&mut rows, amount);
     large(&mut rows, amount);
-    crate::stream::rows(amount, &mut |row, seconds| show(&mut rows, row, seconds));
+    let mut shown = |row, seconds| show(&mut rows, row, seconds);
+    crate::in_place::rows(amount, &mut shown);
+    crate::stream::rows(amount, &mut shown);
     println!(
         "hottest: slot sector / journal sector, twice: units programmed twice without a cut / \
          at most with cuts (zeros over an interrupted journal row)"
@@ -291,7 +293,9 @@ pub fn main(args: &[String]) -> Result<bool, String> {
         let amount = if full { Amount::FULL } else { Amount::QUICK };
         println!("{}", head());
         let mut rows = Vec::new();
-        crate::stream::rows(amount, &mut |row, seconds| show(&mut rows, row, seconds));
+        let mut shown = |row, seconds| show(&mut rows, row, seconds);
+        crate::in_place::rows(amount, &mut shown);
+        crate::stream::rows(amount, &mut shown);
         return Ok(rows.iter().all(Row::is_right));
     }
     if args.iter().any(|a| a == "--explore") {

@@ -98,6 +98,8 @@ pub enum Stop {
     Recovery,
 }
 
+type OnStart = Box<dyn FnMut(&World, bool)>;
+
 pub struct World {
     pub net: Net,
     pub time: Time,
@@ -130,7 +132,7 @@ pub struct World {
     /// Power goes when this text shows up in the log for the n-th time.
     pub off_at: RefCell<Option<(String, usize)>>,
     /// Called with each start: whether it is on trial.
-    pub on_start: RefCell<Option<Box<dyn FnMut(&World, bool)>>>,
+    pub on_start: RefCell<Option<OnStart>>,
 }
 
 struct Dice<'a>(&'a Cell<u32>);

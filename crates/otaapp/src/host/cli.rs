@@ -274,6 +274,7 @@ fn key(path: &Path) -> Result<RsaPublicKey, Error> {
     };
     key.map_err(|e| Error::Key {
         path: path.into(),
-        why: e.to_string(),
+        why: e,
+        private: text.contains("PRIVATE KEY"),
     })
 }

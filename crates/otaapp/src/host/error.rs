@@ -7,7 +7,7 @@ use ota_bootlib::RecoveryReason;
 use ota_flash::sim::FileFlashError;
 use ota_proto::mqtt;
 use ota_proto::signon::CredentialError;
-use ota_verify::VerifyError;
+use ota_verify::{KeyError, VerifyError};
 
 use super::help::Topic;
 
@@ -62,7 +62,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: String,
+        why: KeyError,
+        /// It is a private key.
+        private: bool,
     },
     /// The cloud refuses the device for good.
     #[error("{}", mqtt::Error::Refused(*.0))]
@@ -121,6 +123,17 @@ impl Error {
             Self::Roots(_) => (
                 "name the cloud's root certificate with --ca FILE",
                 Topic::Tls,
+            ),
+            Self::Key { private: true, .. } => (
+                "this is a private key; give its public half (openssl rsa -pubout)",
+                Topic::Signature,
+            ),
+            Self::Key {
+                why: KeyError::Size(_),
+                ..
+            } => (
+                "give a key of 2048, 3072 or 4096 bits (ota key gen makes one)",
+                Topic::Signature,
             ),
             Self::Key { .. } => (
                 "give PEM or ota_public_key_config.h (ota cloud product pubkey PK -o FILE)",
