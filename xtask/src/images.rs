@@ -94,6 +94,13 @@ const TINYAPP: Program = Program {
     thumb: false,
 };
 
+/// Measures the ptr decoder.
+const PTRAPPLY: Program = Program {
+    name: "ptrapply",
+    file: "ptrapply",
+    ..TINYAPP
+};
+
 impl Program {
     /// Builds it; the linked file.
     fn build(&self, board: &Board, keys: &[PathBuf]) -> Result<PathBuf> {
@@ -282,7 +289,15 @@ pub fn test() -> Result<()> {
     let dir = target_dir().join("test-images");
     let secure = dir.join("secure");
     std::fs::create_dir_all(&secure).with_context(|| secure.display().to_string())?;
-    for program in [BOOT2, BOOT2_NBDIFF, SELFTEST, TINYAPP, OTAAPP, OTAAPP_2] {
+    for program in [
+        BOOT2,
+        BOOT2_NBDIFF,
+        SELFTEST,
+        TINYAPP,
+        PTRAPPLY,
+        OTAAPP,
+        OTAAPP_2,
+    ] {
         program.binary(&board, &[], &dir)?;
     }
     let keys = [cloud_key(&secure)?];

@@ -15,6 +15,7 @@ mod map;
 mod model;
 mod predict;
 mod state;
+mod through;
 mod view;
 #[cfg(feature = "encode")]
 pub use encode::{EncodeError, Options, encode};

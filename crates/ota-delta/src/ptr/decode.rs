@@ -1,11 +1,12 @@
 //! The streaming decoder.
 
-use super::engine::{Engine, Env, Op, Params, Truth};
+use super::engine::{Engine, Op, Params, Truth};
 use super::header::{Arch, HEADER_LEN_CODED, Header};
 use super::lines::{Lines, line_crc};
 use super::map::{Map, MapCoder};
 use super::model::{Bits, RangeDecoder};
-use super::{BLOCK, Error, SLICE, Target, WIDE};
+use super::through::{Io, Through};
+use super::{Error, SLICE, Target, WIDE};
 use ota_verify::Crc32;
 
 /// Input held back: a step begins only with `RESERVE` bytes, or the segment's end, in
@@ -16,8 +17,6 @@ const RESERVE: usize = 256;
 pub(crate) const SLICE_HEADER: usize = 7;
 /// Bytes of the map's header: its length.
 pub(crate) const MAP_HEADER: usize = 2;
-const OLD_CACHE: u32 = 64;
-const NEW_CACHE: u32 = 32;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -31,164 +30,8 @@ enum Stage {
     Done,
 }
 
-/// What goes through the decoder's hands besides the patch.
-struct Io {
-    old_lines: Lines,
-    new_lines: Lines,
-    /// Decoded old bytes from `old_at` on.
-    old: [u8; OLD_CACHE as usize],
-    old_at: u32,
-    old_have: u32,
-    old_len: u32,
-    /// New bytes read back, in decoded positions.
-    new: [u8; NEW_CACHE as usize],
-    new_at: u32,
-    new_have: u32,
-    /// Output not yet handed on: stored bytes `[flushed, flushed + fill)`.
-    block: [u8; BLOCK],
-    fill: usize,
-    flushed: u32,
-    /// Decoded bytes put so far.
-    put: u32,
-    line: u16,
-    crc: Crc32,
-    error: Option<Error>,
-}
-
-struct Through<'a> {
-    io: &'a mut Io,
-    target: &'a mut dyn Target,
-}
-
-impl Through<'_> {
-    #[inline(never)]
-    fn load_old(&mut self, at: u32) -> u8 {
-        let io = &mut *self.io;
-        let start = at & !(OLD_CACHE - 1);
-        let want = OLD_CACHE.min(io.old_len.saturating_sub(start));
-        let mut have = 0;
-        while have < want {
-            let n = io.old_lines.run(start + have, want - have);
-            let room = io
-                .old
-                .get_mut(have as usize..(have + n) as usize)
-                .unwrap_or(&mut []);
-            if self
-                .target
-                .read_old(io.old_lines.stored(start + have), room)
-                .is_err()
-            {
-                io.error = Some(Error::OldIo);
-                io.old_have = 0;
-                return 0;
-            }
-            have += n;
-        }
-        io.old_at = start;
-        io.old_have = have;
-        io.old.get((at - start) as usize).copied().unwrap_or(0)
-    }
-
-    /// New byte `at`, which has been put.
-    fn load_new(&mut self, at: u32) -> u8 {
-        let io = &mut *self.io;
-        let stored = io.new_lines.stored(at);
-        if stored >= io.flushed {
-            return io
-                .block
-                .get((stored - io.flushed) as usize)
-                .copied()
-                .unwrap_or(0);
-        }
-        let want = io.new_lines.run(at, NEW_CACHE).min(io.flushed - stored);
-        let room = io.new.get_mut(..want as usize).unwrap_or(&mut []);
-        if self.target.read_new(stored, room).is_err() {
-            io.error = Some(Error::NewIo);
-            io.new_have = 0;
-            return 0;
-        }
-        io.new_at = at;
-        io.new_have = want;
-        io.new.first().copied().unwrap_or(0)
-    }
-
-    fn emit(&mut self, b: u8) {
-        let io = &mut *self.io;
-        if let Some(slot) = io.block.get_mut(io.fill) {
-            *slot = b;
-        }
-        io.fill += 1;
-        io.crc.byte(b);
-        if io.fill == BLOCK {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        let io = &mut *self.io;
-        let data = io.block.get(..io.fill).unwrap_or(&[]);
-        if !data.is_empty() && self.target.write_new(io.flushed, data).is_err() {
-            io.error = Some(Error::NewIo);
-        }
-        io.flushed += io.fill as u32;
-        io.fill = 0;
-    }
-
-    /// Writes the CRC bytes that come before stored position `upto`.
-    fn line_ends(&mut self, upto: u32) {
-        loop {
-            let at = self.io.flushed + self.io.fill as u32;
-            if at >= upto {
-                return;
-            }
-            let [hi, lo] = self.io.line.to_be_bytes();
-            let b = if self.io.new_lines.in_line(at) == Some(32) {
-                hi
-            } else {
-                lo
-            };
-            self.emit(b);
-        }
-    }
-}
-
-impl Env for Through<'_> {
-    #[inline]
-    fn old(&mut self, at: u32) -> u8 {
-        let i = at.wrapping_sub(self.io.old_at);
-        if i < self.io.old_have
-            && let Some(b) = self.io.old.get(i as usize)
-        {
-            return *b;
-        }
-        self.load_old(at)
-    }
-    fn made(&mut self, at: u32) -> u8 {
-        let i = at.wrapping_sub(self.io.new_at);
-        if i < self.io.new_have
-            && let Some(b) = self.io.new.get(i as usize)
-        {
-            return *b;
-        }
-        self.load_new(at)
-    }
-    fn put(&mut self, b: u8) {
-        let stored = self.io.new_lines.stored(self.io.put);
-        if self.io.new_lines.count != 0 {
-            self.line_ends(stored);
-            match self.io.new_lines.in_line(stored) {
-                Some(0) => self.io.line = line_crc(0xFFFF, b),
-                Some(_) => self.io.line = line_crc(self.io.line, b),
-                None => {}
-            }
-        }
-        self.io.put += 1;
-        self.emit(b);
-    }
-}
-
-/// Applies a patch as it arrives. One value of at most 32 KiB, all zeros until used, so
-/// that it can be a `static`.
+/// Applies a patch as it arrives. One value of at most 30 KiB, all zeros until used, so
+/// that it can be a `static` that takes no room in an image.
 pub struct Decoder {
     engine: Engine,
     par: Params,
@@ -231,24 +74,7 @@ impl Decoder {
                 map: Map::new(),
             },
             map_coder: MapCoder::new(),
-            io: Io {
-                old_lines: Lines { start: 0, count: 0 },
-                new_lines: Lines { start: 0, count: 0 },
-                old: [0; OLD_CACHE as usize],
-                old_at: 0,
-                old_have: 0,
-                old_len: 0,
-                new: [0; NEW_CACHE as usize],
-                new_at: 0,
-                new_have: 0,
-                block: [0; BLOCK],
-                fill: 0,
-                flushed: 0,
-                put: 0,
-                line: 0,
-                crc: Crc32::new(),
-                error: None,
-            },
+            io: Io::new(),
             rc: RangeDecoder::new(),
             header: NO_HEADER,
             input: [0; INPUT],
@@ -270,7 +96,8 @@ impl Decoder {
         self.started = false;
         self.slice = 0;
         self.first = 0;
-        self.io.error = None;
+        self.io.old_failed = false;
+        self.io.new_failed = false;
     }
 
     /// Before the first [`push`](Self::push): slices `0..first` are in place already
@@ -378,6 +205,7 @@ impl Decoder {
         }
     }
 
+    #[inline(never)]
     fn fixed(&mut self, target: &mut dyn Target) -> Result<(), Error> {
         let [a, b, c, d, e, f, g, ..] = self.input;
         match self.stage {
@@ -446,6 +274,7 @@ impl Decoder {
         self.stage = if end { Stage::Done } else { Stage::SliceHeader };
     }
 
+    #[inline(never)]
     fn begin_slice(&mut self, target: &mut dyn Target, wide: bool) -> Result<(), Error> {
         let start = self.slice * SLICE;
         let end = (start + SLICE).min(self.header.new_len);
@@ -518,9 +347,7 @@ impl Decoder {
                 self.engine
                     .step(&mut bits, &mut env, &self.par, &truth)
                     .map_err(|_| Error::Range)?;
-                if let Some(e) = self.io.error.take() {
-                    return Err(e);
-                }
+                self.io.check()?;
             }
             pos = bits.pos;
             if ended {
@@ -540,6 +367,7 @@ impl Decoder {
         Ok(())
     }
 
+    #[inline(never)]
     fn end_part(&mut self, target: &mut dyn Target) -> Result<(), Error> {
         self.have = 0;
         if self.stage == Stage::Map {
@@ -559,9 +387,7 @@ impl Decoder {
         };
         through.line_ends(end);
         through.flush();
-        if let Some(e) = self.io.error.take() {
-            return Err(e);
-        }
+        self.io.check()?;
         if self.io.crc.value() != self.want_crc {
             return Err(Error::Crc);
         }

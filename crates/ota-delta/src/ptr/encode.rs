@@ -171,11 +171,12 @@ impl Pair<'_> {
             // Slices with many literals do better with fewer, larger tables.
             let literals = ops.iter().filter(|o| **o == Op::Literal).count();
             let mut data: Option<(bool, Vec<u8>)> = None;
-            for wide in if literals < 4096 {
-                &[false][..]
-            } else {
-                &[false, true]
-            } {
+            let models: &[bool] = match (literals < 4096, t.lz) {
+                (true, _) => &[false],
+                (_, false) => &[true],
+                _ => &[false, true],
+            };
+            for wide in models {
                 let mut rc = RangeEncoder::new();
                 self.run(
                     &mut rc,
@@ -501,8 +502,11 @@ pub fn encode(
     let found = best(&pair, &raw, None, &tries, progress, 0.0, 0.3);
     let how = found.as_ref().map_or(first, |c| c.how);
     let mut tries = Vec::new();
+    // Where much is new every try takes long and tells little.
+    let much = found.as_ref().map_or(0, |c| c.body.len()) > 128 * 1024;
+    let gains: &[usize] = if much { &[8, 32] } else { &[6, 8, 12, 20, 32] };
     for normal in [false, true] {
-        for gain in [6, 8, 12, 20, 32] {
+        for gain in gains.iter().copied() {
             tries.push(Try {
                 normal,
                 gain,

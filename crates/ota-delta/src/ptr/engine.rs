@@ -206,6 +206,7 @@ impl Engine {
     }
 
     /// A block of a copy: predictions for all of it and one flag whether they are right.
+    #[inline(never)]
     fn block<C: Coder, E: Env>(&mut self, c: &mut C, e: &mut E, par: &Params, t: &Truth<'_>) {
         let start = self.w.p;
         let end = self.w.copy_end.min((start | (BLOCK - 1)) + 1);
@@ -271,6 +272,7 @@ impl Engine {
         }
     }
 
+    #[inline(never)]
     fn field<C: Coder, E: Env>(
         &mut self,
         c: &mut C,
@@ -357,6 +359,7 @@ impl Engine {
     }
 
     /// Byte `i` of a unit with its own flag; returns whether it missed.
+    #[inline(never)] // Frames apart: the stack counts.
     fn byte<C: Coder, E: Env>(
         &mut self,
         c: &mut C,

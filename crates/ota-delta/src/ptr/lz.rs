@@ -17,6 +17,7 @@ const REPEAT: u32 = 3;
 pub(crate) const LEAST: u32 = 2;
 
 impl Engine {
+    #[inline(never)]
     pub(super) fn op<C: Coder, E: Env>(
         &mut self,
         c: &mut C,
@@ -118,6 +119,7 @@ impl Engine {
         }
     }
 
+    #[inline(never)]
     fn copy<C: Coder, E: Env>(
         &mut self,
         c: &mut C,
@@ -189,6 +191,7 @@ impl Engine {
         }
     }
 
+    #[inline(never)]
     fn repeat<C: Coder, E: Env>(
         &mut self,
         c: &mut C,
@@ -242,6 +245,7 @@ impl Engine {
         Ok(())
     }
 
+    #[inline(never)]
     fn literal<C: Coder, E: Env>(&mut self, c: &mut C, e: &mut E, par: &Params, t: &Truth<'_>) {
         let w = &self.w;
         let (l, p) = (w.last, w.p);

@@ -279,10 +279,7 @@ pub(crate) struct Bits<'a> {
 
 impl RangeDecoder {
     pub const fn new() -> Self {
-        RangeDecoder {
-            range: u32::MAX,
-            code: 0,
-        }
+        RangeDecoder { range: 0, code: 0 }
     }
 }
 

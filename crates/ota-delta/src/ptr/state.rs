@@ -127,6 +127,7 @@ impl Model {
     }
 
     /// Codes whether a prediction missed; `set` is below 32.
+    #[inline(never)]
     pub fn miss<C: Coder>(&mut self, c: &mut C, ctx: [u32; HITS], set: u32, miss: u32) -> u32 {
         let mut mix = Mix::new();
         let idx = ctx.map(|cx| (hash(cx, 0x51) >> 24) as usize);
@@ -209,6 +210,7 @@ impl Model {
     }
 
     /// Codes a byte, highest bit first.
+    #[inline(never)]
     pub fn byte<C: Coder>(&mut self, c: &mut C, how: &Byte, want: u32) -> u32 {
         let mut sym = 1u32;
         for i in (0..8).rev() {
