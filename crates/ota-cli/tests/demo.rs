@@ -124,3 +124,18 @@ fn corrupted_firmware_ends_with_status_1_and_an_unchanged_slot() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_board_demo_without_images_says_how_to_get_them() {
+    let out = demo(&["--board", "mk3060"]);
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    let stderr = text(&out.stderr);
+    assert!(
+        stderr.contains("--board mk3060 wants --images DIR"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("cargo xtask demo --board mk3060"),
+        "{stderr}"
+    );
+}
