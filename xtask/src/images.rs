@@ -100,29 +100,53 @@ const PTRAPPLY: Program = Program {
     file: "ptrapply",
     ..TINYAPP
 };
+/// [`TINYAPP`] with all its code elsewhere.
+const TINYAPP2: Program = Program {
+    file: "tinyapp2",
+    features: Some("shifted"),
+    ..TINYAPP
+};
+/// The loader that demands signatures; it is built with [`TEST_KEY`].
+const BOOT2_SIGNED: Program = Program {
+    file: "boot2-signed",
+    ..BOOT2
+};
+/// The public half of a key pair that the tests of `ota-verify` sign with.
+const TEST_KEY: &str = "crates/ota-verify/tests/vectors/rsa-2048.spki.pem";
+/// A loader that can panic.
+const PANICS: Program = Program {
+    file: "panics",
+    features: Some("console,mailbox,planted-panic"),
+    ..BOOT2
+};
 
 impl Program {
-    /// Builds it; the linked file.
-    fn build(&self, board: &Board, keys: &[PathBuf]) -> Result<PathBuf> {
+    /// The command that builds it.
+    fn command(&self, board: &Board, keys: &[PathBuf]) -> Result<Cmd> {
         let scripts = root().join("crates/hal-mk3060/ld");
         let linker = [
             format!("-T{}", self.script),
             format!("-L{}", scripts.display()),
         ];
-        let (cargo, target) = if self.thumb {
-            (board.cargo_thumb("build", &linker)?, THUMB)
+        let cargo = if self.thumb {
+            board.cargo_thumb("build", &linker)?
         } else {
-            (board.cargo("build", &linker), TARGET)
+            board.cargo("build", &linker)
         };
         let kind = if self.example { "--example" } else { "--bin" };
         let cargo = match self.features {
             Some(features) => cargo.args(["--no-default-features", "--features", features]),
             None => cargo,
         };
-        cargo
+        Ok(cargo
             .args(["--profile", "board", "-p", self.package, kind, self.name])
-            .env("UOTA_BOOT_KEYS", std::env::join_paths(keys)?)
-            .run()?;
+            .env("UOTA_BOOT_KEYS", std::env::join_paths(keys)?))
+    }
+
+    /// Builds it; the linked file.
+    fn build(&self, board: &Board, keys: &[PathBuf]) -> Result<PathBuf> {
+        self.command(board, keys)?.run()?;
+        let target = if self.thumb { THUMB } else { TARGET };
         let mut elf = board.dir().join(target).join("board");
         if self.example {
             elf.push("examples");
@@ -147,7 +171,21 @@ impl Program {
             .arg(&elf)
             .output()?;
         std::fs::write(binary.with_extension("sym"), symbols)?;
+        // With symbols, for a debugger.
+        std::fs::copy(&elf, dir.join(format!("{}.elf", self.file)))?;
         Ok(binary)
+    }
+}
+
+impl Program {
+    /// Writes where things lie in it, for the tests that count and measure.
+    fn symbols(&self, dir: &Path) -> Result<()> {
+        let list = Cmd::new("arm-none-eabi-nm")
+            .args(["--demangle", "--print-size"])
+            .arg(dir.join(format!("{}.elf", self.file)))
+            .output()?;
+        std::fs::write(dir.join(format!("{}.symbols", self.file)), list)?;
+        Ok(())
     }
 }
 
@@ -283,16 +321,18 @@ fn cloud_key(dir: &Path) -> Result<PathBuf> {
     Ok(header)
 }
 
-/// Builds the images and runs the tests that need them.
-pub fn test() -> Result<()> {
+/// Builds the images that the tests on the emulated board run; where they are.
+pub fn for_tests() -> Result<PathBuf> {
     let board = Board::find()?;
     let dir = target_dir().join("test-images");
     let secure = dir.join("secure");
     std::fs::create_dir_all(&secure).with_context(|| secure.display().to_string())?;
+    BOOT2_SIGNED.binary(&board, &[root().join(TEST_KEY)], &dir)?;
     for program in [
         BOOT2,
         BOOT2_NBDIFF,
         SELFTEST,
+        TINYAPP2,
         TINYAPP,
         PTRAPPLY,
         OTAAPP,
@@ -304,8 +344,41 @@ pub fn test() -> Result<()> {
     for program in [BOOT2, OTAAPP] {
         program.binary(&board, &keys, &secure)?;
     }
+    Ok(dir)
+}
+
+/// Builds the images and runs the tests that need them.
+pub fn test() -> Result<()> {
+    planted_panic()?;
+    let dir = for_tests()?;
     Cmd::cargo(["test", "-p", "mk3060-sim", "-p", "board-tests"])
         .args(["--features", "mk3060-sim/images,board-tests/images"])
+        .env("UOTA_BOARD_IMAGES", &dir)
+        .run()
+}
+
+/// A loader with a panic that can be reached must not link, and the reason must
+/// be the symbol that nothing defines.
+fn planted_panic() -> Result<()> {
+    let board = Board::find()?;
+    let text = PANICS.command(&board, &[])?.failure()?;
+    if !text.contains("boot2_can_panic") {
+        bail!("a planted panic fails the build for another reason:\n{text}");
+    }
+    println!("boot2 with a planted panic: the link fails (undefined symbol boot2_can_panic)");
+    Ok(())
+}
+
+/// Power cuts of the shipped images on the emulated board.
+pub fn powercut(args: &[String]) -> Result<()> {
+    let dir = for_tests()?;
+    // Built apart, so that the run shows only its own words.
+    let report = ["--release", "-p", "board-tests", "--bin", "board-report"];
+    Cmd::cargo(["build"]).args(report).run()?;
+    Cmd::cargo(["run", "--quiet"])
+        .args(report)
+        .arg("--")
+        .args(args)
         .env("UOTA_BOARD_IMAGES", &dir)
         .run()
 }

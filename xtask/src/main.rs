@@ -61,7 +61,8 @@ enum Task {
     },
     /// Feed hostile bytes to every parser and on-flash record
     Fuzz(fuzz::What),
-    /// Cut power at flash operations of every update strategy, and print a table
+    /// Cut power at flash operations of every update strategy, and print a table;
+    /// with --board those of the shipped images on the emulated board
     #[command(disable_help_flag = true)]
     Powercut {
         /// Arguments of the sweep; try --help
@@ -95,6 +96,10 @@ fn run(args: Args) -> Result<u8> {
         Task::Size => images::size()?,
         Task::Bench { args } => return program("uota-bench", "release", None, args, &here),
         Task::Fuzz(what) => fuzz::run(&what, &here)?,
+        Task::Powercut { args } if args.iter().any(|arg| arg == "--board") => {
+            let args: Vec<_> = args.into_iter().filter(|arg| arg != "--board").collect();
+            images::powercut(&args)?;
+        }
         Task::Powercut { args } => return program("powercut", "release", None, args, &here),
     }
     Ok(0)

@@ -118,6 +118,18 @@ impl Cmd {
         self.texts().map(|(_, err)| err)
     }
 
+    /// Runs it silently; it must fail. What it says on the error output.
+    pub fn failure(mut self) -> Result<String> {
+        let out = self
+            .0
+            .output()
+            .with_context(|| format!("cannot start `{}`", self.line()))?;
+        if out.status.success() {
+            bail!("`{}` succeeded, but must fail", self.line());
+        }
+        Ok(String::from_utf8_lossy(&out.stderr).into_owned())
+    }
+
     fn texts(mut self) -> Result<(String, String)> {
         let out = self
             .0

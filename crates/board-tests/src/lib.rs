@@ -1,8 +1,12 @@
-//! Tests of uota's board images on the emulated board, and the desk that the
-//! board stands on.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
+pub mod board;
 mod desk;
 mod image;
+pub mod images;
+pub mod powercut;
+pub mod symbols;
 mod world;
 
 pub use desk::Desk;

@@ -37,6 +37,12 @@ mod board {
         Watchdog::new(Mmio).reset()
     }
 
+    /// Moves all code behind it.
+    const SHIFT: usize = if cfg!(feature = "shifted") { 64 } else { 0 };
+    #[used]
+    #[unsafe(link_section = ".start")]
+    static FILLING: [u8; SHIFT] = [0; SHIFT];
+
     type Slot<'a> = Partition<'a, Flash<Mmio>>;
 
     extern "C" fn main() -> ! {

@@ -1,6 +1,7 @@
 //! Everything around the core.
 
 use crate::cpu::CpuBus;
+use crate::fingerprint::Fingerprint;
 use crate::first_stage;
 use crate::flash::{FlashUnit, WINDOW_LEN};
 use crate::peripherals::{Gpio, Icu, Pwm, System, Watchdog};
@@ -37,6 +38,13 @@ pub struct Board {
     pub(crate) fiq: bool,
     pub(crate) waiting: bool,
     pub(crate) fault: Option<Box<Fault>>,
+    /// Something happened that the machine has to look at before it executes
+    /// the next instruction.
+    pub(crate) attention: bool,
+    /// RAM and registers whose stores (`true`) or loads somebody waits for,
+    /// and what was hit.
+    pub(crate) watched: Vec<(core::ops::Range<u32>, bool)>,
+    pub(crate) seen: Option<u32>,
     /// Address of the instruction in hand.
     pub(crate) pc: u32,
 }
@@ -69,6 +77,9 @@ impl Board {
             fiq: false,
             waiting: false,
             fault: None,
+            attention: true,
+            watched: Vec::new(),
+            seen: None,
             pc: 0,
         }
     }
@@ -122,9 +133,61 @@ impl Board {
         }
     }
 
+    /// An instruction's time passes; what is due waits for [`Board::pass`].
+    #[inline]
+    pub(crate) fn tick(&mut self) {
+        self.now += Time::INSTRUCTION;
+    }
+
+    /// The watchpoint that was hit, if one was: a bus address or flash offset.
+    pub(crate) fn take_seen(&mut self) -> Option<u32> {
+        let flash = self.flash.seen.take();
+        self.seen.take().or(flash)
+    }
+
     /// The next moment at which something happens by itself.
     pub(crate) fn next_event(&self) -> Time {
         self.next_event
+    }
+
+    /// A copy without RAM and flash chip.
+    pub(crate) fn without_memory(&self) -> Self {
+        Self {
+            flash: self.flash.without_chip(),
+            uarts: self.uarts.clone(),
+            gpio: self.gpio.clone(),
+            trace: Trace::default(),
+            ram: Vec::new(),
+            icu: self.icu.clone(),
+            watchdog: self.watchdog.clone(),
+            pwm: self.pwm.clone(),
+            system: self.system.clone(),
+            fault: self.fault.clone(),
+            watched: self.watched.clone(),
+            ..*self
+        }
+    }
+
+    /// Takes RAM and flash chip of `other`.
+    pub(crate) fn take_memory(&mut self, other: &mut Self) {
+        self.flash.take_chip(&mut other.flash);
+        std::mem::swap(&mut self.ram, &mut other.ram);
+        std::mem::swap(&mut self.trace, &mut other.trace);
+    }
+
+    /// What decides how the board goes on, apart from RAM and flash chip.
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
+        let now = self.now;
+        self.flash.fingerprint(print, now);
+        for uart in &self.uarts {
+            uart.fingerprint(print, now);
+        }
+        self.icu.fingerprint(print);
+        self.watchdog.fingerprint(print, now);
+        self.pwm.fingerprint(print, now);
+        self.gpio.fingerprint(print);
+        self.system.fingerprint(print);
+        print.word(u64::from(self.irq) | u64::from(self.fiq) << 1 | u64::from(self.waiting) << 2);
     }
 
     /// Whether an interrupt could end a wait.
@@ -163,10 +226,12 @@ impl Board {
             .min(self.uarts[1].next_event())
             .min(self.pwm.next_event())
             .min(self.watchdog.next_event());
+        self.attention = true;
     }
 
     #[cold]
     fn fail(&mut self, fault: Fault) {
+        self.attention = true;
         self.fault.get_or_insert(Box::new(fault));
     }
 
@@ -283,6 +348,7 @@ impl CpuBus for Board {
         if word & 0x0F00_0010 == 0x0E00_0010 {
             if word & !0xF000 == WAIT_FOR_INTERRUPT & !0xF000 {
                 self.waiting = true;
+                self.attention = true;
             } else {
                 self.fail(Fault::Coprocessor {
                     address,
@@ -317,6 +383,9 @@ impl CpuBus for Board {
     #[inline]
     fn load(&mut self, address: u32, bytes: u32) -> u32 {
         let mask = u32::MAX >> (32 - 8 * bytes);
+        if !self.watched.is_empty() {
+            self.look(address, bytes, false);
+        }
         let word = if let Some(ram) = self
             .ram
             .get((address & !3).wrapping_sub(RAM_START) as usize..)
@@ -333,6 +402,9 @@ impl CpuBus for Board {
 
     #[inline]
     fn store(&mut self, address: u32, bytes: u32, value: u32) {
+        if !self.watched.is_empty() {
+            self.look(address, bytes, true);
+        }
         let at = address.wrapping_sub(RAM_START) as usize;
         if let Some(ram) = self.ram.get_mut(at..at.saturating_add(bytes as usize)) {
             for (to, from) in ram.iter_mut().zip(value.to_le_bytes()) {
@@ -377,6 +449,17 @@ impl Board {
     /// What went wrong since the last call, when drivers run on the host.
     pub fn take_fault(&mut self) -> Option<Fault> {
         self.fault.take().map(|fault| *fault)
+    }
+
+    #[cold]
+    fn look(&mut self, address: u32, bytes: u32, store: bool) {
+        let hit = self.watched.iter().any(|(range, stores)| {
+            *stores == store && range.start < address + bytes && address < range.end
+        });
+        if hit {
+            self.seen = Some(address);
+            self.attention = true;
+        }
     }
 
     #[cold]

@@ -30,6 +30,10 @@ pub trait Cpu: Clone {
     fn set_register(&mut self, number: u8, value: u32);
     /// Status register.
     fn cpsr(&self) -> u32;
+    /// Sets the status register.
+    fn set_cpsr(&mut self, value: u32);
+    /// All registers of all modes, one after the other.
+    fn all_registers(&self, take: &mut dyn FnMut(u32));
     /// Address of the next instruction.
     fn pc(&self) -> u32 {
         self.register(15)
@@ -108,6 +112,29 @@ impl Cpu for Armv4t {
 
     fn cpsr(&self) -> u32 {
         self.0.reg_get(Mode::User, reg::CPSR)
+    }
+
+    fn set_cpsr(&mut self, value: u32) {
+        self.0.reg_set(Mode::User, reg::CPSR, value);
+    }
+
+    fn all_registers(&self, take: &mut dyn FnMut(u32)) {
+        let banked = [
+            Mode::Fiq,
+            Mode::Irq,
+            Mode::Supervisor,
+            Mode::Abort,
+            Mode::Undefined,
+        ];
+        for number in 0..=reg::CPSR {
+            take(self.0.reg_get(Mode::User, number));
+        }
+        for mode in banked {
+            let first = if mode == Mode::Fiq { 8 } else { reg::SP };
+            for number in (first..=reg::LR).chain([reg::SPSR]) {
+                take(self.0.reg_get(mode, number));
+            }
+        }
     }
 
     #[inline]

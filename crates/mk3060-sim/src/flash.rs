@@ -1,5 +1,6 @@
 //! The flash chip, its controller, and the code window.
 
+use crate::fingerprint::Fingerprint;
 use crate::report::{Access, Fault};
 use crate::time::Time;
 use crate::trace::{Event, Trace};
@@ -8,9 +9,14 @@ use hal_mk3060::line_code::{self, CODED_LINE, LINE};
 use hal_mk3060::memory::{FLASH_LEN, SECTOR_LEN, UNIT_LEN};
 use hal_mk3060::regs::flash::{ChipStatus, Config, LineMode, Op, Operate, Status};
 use ota_flash::sim::{SimError, SimFlash};
+use std::sync::Arc;
 
 /// Lines the code window shows.
 const LINES: usize = FLASH_LEN as usize / CODED_LINE;
+/// Lines of a page of the decoded window.
+const PAGE_LINES: usize = 128;
+/// Bytes of a page of the decoded window.
+const PAGE: usize = PAGE_LINES * LINE;
 /// Logical addresses the code window shows.
 pub const WINDOW_LEN: u32 = (LINES * LINE) as u32;
 
@@ -55,6 +61,33 @@ pub struct FlashCounts {
     pub program_time: Time,
 }
 
+/// Decoded lines, and which of them are valid. Pages are shared between
+/// snapshots until one of them changes.
+#[derive(Clone)]
+struct Page {
+    bytes: [u8; PAGE],
+    decoded: [bool; PAGE_LINES],
+}
+
+fn blank_window() -> Vec<Arc<Page>> {
+    let page = Arc::new(Page {
+        bytes: [0; PAGE],
+        decoded: [false; PAGE_LINES],
+    });
+    vec![page; LINES.div_ceil(PAGE_LINES)]
+}
+
+/// What the controller did with the chip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// It read a unit, and found this.
+    Read(u32, [u8; UNIT_LEN as usize]),
+    /// It programmed a unit.
+    Program(u32, [u8; UNIT_LEN as usize]),
+    /// It erased a sector.
+    Erase(u32),
+}
+
 /// The chip and its controller.
 #[derive(Clone)]
 pub struct FlashUnit {
@@ -75,9 +108,12 @@ pub struct FlashUnit {
     from_flash: [u32; 8],
     from_next: usize,
     busy_until: Time,
-    /// Decoded lines and which of them are valid.
-    window: Vec<u8>,
-    decoded: Vec<bool>,
+    window: Vec<Arc<Page>>,
+    /// Flash offsets (range of) whose change somebody waits for, and the one
+    /// that changed.
+    log: Option<Vec<Touch>>,
+    pub(crate) watched: Vec<core::ops::Range<u32>>,
+    pub(crate) seen: Option<u32>,
 }
 
 impl FlashUnit {
@@ -98,8 +134,10 @@ impl FlashUnit {
             from_flash: [0; 8],
             from_next: 8,
             busy_until: Time::ZERO,
-            window: vec![0; LINES * LINE],
-            decoded: vec![false; LINES],
+            window: blank_window(),
+            log: None,
+            watched: Vec::new(),
+            seen: None,
         }
     }
 
@@ -111,7 +149,7 @@ impl FlashUnit {
         self.from_next = 8;
         self.busy_until = Time::ZERO;
         self.crc_errors = 0;
-        self.decoded.fill(false);
+        self.window = blank_window();
     }
 
     /// The chip's status register.
@@ -127,48 +165,67 @@ impl FlashUnit {
     /// Loads `bytes` at flash `offset`, behind the program's back.
     pub fn load(&mut self, offset: u32, bytes: &[u8]) {
         self.chip.load(offset, bytes);
-        self.decoded.fill(false);
+        self.window = blank_window();
     }
 
     /// Puts another chip in, powered.
     pub fn replace_chip(&mut self, chip: SimFlash) {
         self.chip = chip;
         self.chip.power_on();
-        self.decoded.fill(false);
+        self.window = blank_window();
+    }
+
+    /// As [`FlashUnit::replace_chip`], for one that went through another life
+    /// since it was cloned from this one: what is still the same stays decoded.
+    /// Nothing may have changed this one's chip but the board's own commands.
+    pub fn replace_fork(&mut self, chip: SimFlash) {
+        let old = std::mem::replace(&mut self.chip, chip);
+        self.chip.power_on();
+        for sector in 0..self.chip.sectors() {
+            let offset = sector as u32 * SECTOR_LEN;
+            let same = self.chip.same_bytes(&old, offset, SECTOR_LEN as usize)
+                && self.chip.unstable_bits_in(sector) == 0;
+            if !same {
+                self.forget_lines(offset, SECTOR_LEN);
+            }
+        }
     }
 
     /// The word at logical `address` as code or constant data.
     #[inline]
     pub fn window_word(&mut self, address: u32, access: Access) -> Result<u32, Fault> {
         let at = address as usize & !3;
-        if !self.decoded.get(at / LINE).copied().unwrap_or(false) {
-            self.decode(address, access)?;
+        let Some(page) = self.window.get(at / PAGE) else {
+            return Err(Fault::Unmapped { access, address });
+        };
+        if page.decoded[at % PAGE / LINE] {
+            let [bytes, ..] = page.bytes[at % PAGE..].as_chunks::<4>().0 else {
+                return Ok(0);
+            };
+            return Ok(u32::from_le_bytes(*bytes));
         }
-        let bytes = self.window.get(at..at + 4).unwrap_or(&[0; 4]);
-        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        self.decode(address, access)
     }
 
     #[cold]
-    fn decode(&mut self, address: u32, access: Access) -> Result<(), Fault> {
+    fn decode(&mut self, address: u32, access: Access) -> Result<u32, Fault> {
         let line = address as usize / LINE;
         if line >= LINES {
             return Err(Fault::Unmapped { access, address });
         }
         let offset = (line * CODED_LINE) as u32;
         let mut coded = [0; CODED_LINE];
-        for (at, byte) in coded.iter_mut().enumerate() {
-            let mut one = [0];
-            // Power may be off in the middle of a cut; then nothing matters.
-            if self.chip.read(offset + at as u32, &mut one).is_err() {
-                return Ok(());
-            }
-            *byte = one[0];
+        // Power may be off in the middle of a cut; then nothing matters.
+        if self.chip.read(offset, &mut coded).is_err() {
+            return Ok(0);
         }
         match line_code::decode_line(&coded) {
             Some(plain) => {
-                self.window[line * LINE..(line + 1) * LINE].copy_from_slice(&plain);
-                self.decoded[line] = true;
-                Ok(())
+                let page = Arc::make_mut(&mut self.window[line / PAGE_LINES]);
+                let line = line % PAGE_LINES;
+                page.bytes[line * LINE..(line + 1) * LINE].copy_from_slice(&plain);
+                page.decoded[line] = true;
+                self.window_word(address, access)
             }
             None => {
                 self.crc_errors = self.crc_errors.wrapping_add(1);
@@ -183,10 +240,104 @@ impl FlashUnit {
 
     fn forget_lines(&mut self, offset: u32, len: u32) {
         let first = offset as usize / CODED_LINE;
-        let last = (offset + len).div_ceil(CODED_LINE as u32) as usize;
-        for line in self.decoded.iter_mut().take(last).skip(first) {
-            *line = false;
+        let last = ((offset + len).div_ceil(CODED_LINE as u32) as usize).min(LINES);
+        for line in first..last {
+            let page = &mut self.window[line / PAGE_LINES];
+            if page.decoded[line % PAGE_LINES] {
+                Arc::make_mut(page).decoded[line % PAGE_LINES] = false;
+            }
         }
+    }
+
+    /// Bytes of the code window for somebody who looks from outside: nothing
+    /// is counted and nothing fails but a wrong CRC.
+    pub fn peek(&self, address: u32) -> Option<u8> {
+        let line = address as usize / LINE;
+        if line >= LINES {
+            return None;
+        }
+        let coded = self.chip.dump((line * CODED_LINE) as u32, CODED_LINE);
+        let plain = line_code::decode_line(&coded.try_into().ok()?)?;
+        plain.get(address as usize % LINE).copied()
+    }
+
+    fn note(&mut self, touch: Touch) {
+        if let Some(log) = &mut self.log {
+            log.push(touch);
+        }
+    }
+
+    /// Notes from now on what is done with the chip.
+    pub fn start_log(&mut self) {
+        self.log = Some(Vec::new());
+    }
+
+    /// What was noted.
+    pub fn take_log(&mut self) -> Vec<Touch> {
+        self.log.take().unwrap_or_default()
+    }
+
+    /// Does with the chip what another one has seen, if every read finds the
+    /// same; otherwise nothing.
+    pub fn replay(&mut self, log: &[Touch]) -> bool {
+        // Unstable bits read differently each time.
+        if self.chip.unstable_bits() > 0 {
+            return false;
+        }
+        let mut chip = self.chip.clone();
+        let same = log.iter().all(|touch| match touch {
+            Touch::Read(at, unit) => {
+                let mut found = [0; UNIT_LEN as usize];
+                chip.read(*at, &mut found).is_ok() && found == *unit
+            }
+            Touch::Program(at, unit) => chip.write(*at, unit).is_ok(),
+            Touch::Erase(at) => chip.erase(*at, at + SECTOR_LEN).is_ok(),
+        });
+        if same {
+            self.chip = chip;
+            for touch in log {
+                match touch {
+                    Touch::Read(..) => {}
+                    Touch::Program(at, _) => self.changed(*at, UNIT_LEN),
+                    Touch::Erase(at) => self.changed(*at, SECTOR_LEN),
+                }
+            }
+        }
+        same
+    }
+
+    /// Takes chip and window of `other`, and keeps the controller.
+    pub(crate) fn take_chip(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.chip, &mut other.chip);
+        std::mem::swap(&mut self.window, &mut other.window);
+        std::mem::swap(&mut self.dirty, &mut other.dirty);
+        self.counts = other.counts;
+        self.log = other.log.take();
+    }
+
+    /// Forgets chip and window.
+    pub(crate) fn without_chip(&self) -> Self {
+        Self {
+            chip: SimFlash::new(0),
+            window: Vec::new(),
+            dirty: Vec::new(),
+            log: None,
+            ..self.clone()
+        }
+    }
+
+    /// What decides how the controller behaves from now on.
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint, now: Time) {
+        print.word(u64::from(self.status.into_bits()));
+        print.word(u64::from(u32::from(self.operate)));
+        print.word(u64::from(u32::from(self.config)));
+        print.word(u64::from(self.last_status) << 8 | u64::from(self.crc_errors));
+        print.word(self.to_flash.len() as u64);
+        for word in self.to_flash.iter().chain(&self.from_flash) {
+            print.word(u64::from(*word));
+        }
+        print.word(self.from_next as u64);
+        print.span(self.busy_until, now);
     }
 
     /// First sector offset range that the status register protects, as
@@ -333,6 +484,7 @@ impl FlashUnit {
         }
         self.from_next = 0;
         self.counts.reads += 1;
+        self.note(Touch::Read(address & !(UNIT_LEN - 1), unit));
         Ok(self.times.read)
     }
 
@@ -355,6 +507,7 @@ impl FlashUnit {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
         trace.push(now, Event::Program(address));
+        self.note(Touch::Program(address, unit));
         self.changed(address, UNIT_LEN);
         self.counts.programs += 1;
         self.counts.program_time += self.times.program;
@@ -373,6 +526,7 @@ impl FlashUnit {
             return Err(fault("erase", address, "the sector is write protected"));
         }
         trace.push(now, Event::Erase(sector));
+        self.note(Touch::Erase(sector));
         self.changed(sector, SECTOR_LEN);
         self.counts.erases += 1;
         self.counts.erase_time += self.times.erase;
@@ -384,6 +538,13 @@ impl FlashUnit {
 
     fn changed(&mut self, offset: u32, len: u32) {
         self.forget_lines(offset, len);
+        if self
+            .watched
+            .iter()
+            .any(|watched| watched.start < offset + len && offset < watched.end)
+        {
+            self.seen = Some(offset);
+        }
         let sector = offset & !(SECTOR_LEN - 1);
         if self.dirty.last() != Some(&sector) {
             self.dirty.push(sector);

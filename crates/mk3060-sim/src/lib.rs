@@ -3,6 +3,7 @@
 
 mod board;
 mod cpu;
+mod fingerprint;
 mod first_stage;
 mod flash;
 pub mod host;
@@ -16,8 +17,8 @@ mod uart;
 pub use board::{Board, HostBus};
 pub use cpu::{Armv4t, Cpu, CpuBus};
 pub use first_stage::FirstStage;
-pub use flash::{FlashCounts, FlashTimes, FlashUnit};
-pub use machine::{Limit, Machine};
+pub use flash::{FlashCounts, FlashTimes, FlashUnit, Touch};
+pub use machine::{Limit, Machine, Observer, Point};
 pub use peripherals::Gpio;
 pub use report::{Access, Fault, FaultReport, ResetCause, Stop};
 pub use time::Time;

@@ -2,10 +2,11 @@
 
 use crate::board::Board;
 use crate::cpu::{Armv4t, Cpu};
+use crate::fingerprint::Fingerprint;
 use crate::first_stage::FirstStage;
 use crate::report::{Fault, FaultReport, ResetCause, Stop};
 use crate::time::Time;
-use hal_mk3060::memory::{LOADER_START, RAM_END};
+use hal_mk3060::memory::{LOADER_START, RAM_END, RAM_START};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How far [`Machine::run`] may go.
@@ -16,6 +17,10 @@ pub struct Limit {
     /// Stop when this many instructions have been executed since the machine
     /// was made.
     pub instructions: u64,
+    /// Stop when the flash chip has begun this many operations (see
+    /// [`SimFlash::ops`](ota_flash::sim::SimFlash::ops)): right behind the last
+    /// of them.
+    pub flash_ops: u64,
 }
 
 impl Limit {
@@ -23,12 +28,48 @@ impl Limit {
     pub const NONE: Self = Self {
         time: Time::NEVER,
         instructions: u64::MAX,
+        flash_ops: u64::MAX,
     };
 
     /// Stop at `time`.
     #[must_use]
     pub const fn until(time: Time) -> Self {
         Self { time, ..Self::NONE }
+    }
+
+    /// Stop behind flash operation `flash_ops` - 1.
+    #[must_use]
+    pub const fn flash_ops(flash_ops: u64) -> Self {
+        Self {
+            flash_ops,
+            ..Self::NONE
+        }
+    }
+}
+
+/// A machine at some moment, without flash chip and unused RAM.
+pub struct Point<C = Armv4t> {
+    machine: Machine<C>,
+    statics: Box<[u8]>,
+    stack: Box<[u8]>,
+}
+
+/// Somebody who looks at each instruction before it is executed.
+pub trait Observer<C> {
+    /// The instruction at `pc` is next; `count` were executed before it.
+    fn instruction(&mut self, pc: u32, cpu: &C, count: u64);
+}
+
+/// Nobody.
+impl<C> Observer<C> for () {
+    #[inline(always)]
+    fn instruction(&mut self, _: u32, _: &C, _: u64) {}
+}
+
+impl<C, F: FnMut(u32, &C, u64)> Observer<C> for F {
+    #[inline]
+    fn instruction(&mut self, pc: u32, cpu: &C, count: u64) {
+        self(pc, cpu, count);
     }
 }
 
@@ -152,6 +193,37 @@ impl<C: Cpu> Machine<C> {
         Ok(())
     }
 
+    /// Goes on from a breakpoint at the next instruction, whatever stopped there.
+    pub fn pass_breakpoint(&mut self) {
+        self.passed = Some(self.cpu.pc());
+    }
+
+    /// Stops behind an instruction that stores to (`store`) or loads from
+    /// `range` of RAM or registers.
+    pub fn add_watchpoint(&mut self, range: core::ops::Range<u32>, store: bool) {
+        self.board.watched.push((range, store));
+    }
+
+    /// Stops behind an operation that changes flash offsets of `range`.
+    pub fn add_flash_watchpoint(&mut self, range: core::ops::Range<u32>) {
+        self.board.flash.watched.push(range);
+    }
+
+    /// Forgets all watchpoints.
+    pub fn clear_watchpoints(&mut self) {
+        self.board.watched.clear();
+        self.board.flash.watched.clear();
+    }
+
+    /// The reset line: chip reset, power stays on.
+    ///
+    /// # Errors
+    /// When the first stage does not start the loader.
+    pub fn reset(&mut self) -> Result<(), Fault> {
+        self.resets += 1;
+        self.start(ResetCause::Line)
+    }
+
     /// Fills RAM from `from` on with `pattern`, to see later how deep the
     /// stack went.
     pub fn paint_ram(&mut self, from: u32, pattern: u8) {
@@ -173,8 +245,13 @@ impl<C: Cpu> Machine<C> {
 
     /// Runs until something stops it.
     pub fn run(&mut self, limit: Limit) -> Stop {
+        self.run_observed(limit, &mut ())
+    }
+
+    /// Runs until something stops it, and shows `observer` each instruction.
+    pub fn run_observed(&mut self, limit: Limit, observer: &mut impl Observer<C>) -> Stop {
         // The interpreter panics on what a core calls unpredictable.
-        match catch_unwind(AssertUnwindSafe(|| self.run_inner(limit))) {
+        match catch_unwind(AssertUnwindSafe(|| self.run_inner(limit, observer))) {
             Ok(stop) => stop,
             Err(panic) => {
                 let what = panic
@@ -195,7 +272,7 @@ impl<C: Cpu> Machine<C> {
         }
     }
 
-    fn run_inner(&mut self, limit: Limit) -> Stop {
+    fn run_inner(&mut self, limit: Limit, observer: &mut impl Observer<C>) -> Stop {
         if !self.powered {
             return Stop::PowerCut;
         }
@@ -211,7 +288,7 @@ impl<C: Cpu> Machine<C> {
                 }
                 return Stop::Limit;
             }
-            if self.board.now() >= limit.time {
+            if self.board.now() >= limit.time || self.board.flash.chip.ops() >= limit.flash_ops {
                 return Stop::Limit;
             }
             if self.board.waiting {
@@ -226,19 +303,36 @@ impl<C: Cpu> Machine<C> {
             if self.board.fiq {
                 self.cpu.fiq();
             }
+            // One instruction when each has to be looked at, else as many as
+            // nothing else happens.
+            let single = self.board.irq || self.board.fiq;
             let pc = self.cpu.pc();
-            if !self.breakpoints.is_empty()
-                && self.passed != Some(pc)
-                && self.breakpoints.contains(&pc)
-            {
+            if self.passed != Some(pc) && self.breakpoints.contains(&pc) {
                 self.passed = Some(pc);
                 return Stop::Breakpoint { address: pc };
             }
             self.passed = None;
-            self.board.pc = pc;
-            let defined = self.cpu.step(&mut self.board);
-            self.instructions += 1;
-            self.board.pass(Time::INSTRUCTION);
+            let until = limit.time.min(self.board.next_event());
+            self.board.attention = false;
+            let mut defined = true;
+            loop {
+                let pc = self.cpu.pc();
+                self.board.pc = pc;
+                observer.instruction(pc, &self.cpu, self.instructions);
+                defined &= self.cpu.step(&mut self.board);
+                self.instructions += 1;
+                self.board.tick();
+                if self.board.attention
+                    || single
+                    || !defined
+                    || self.instructions >= last
+                    || self.board.now() >= until
+                    || !self.breakpoints.is_empty() && self.breakpoints.contains(&self.cpu.pc())
+                {
+                    break;
+                }
+            }
+            self.board.pass(Time::ZERO);
             if !self.board.flash.chip.is_powered() {
                 self.powered = false;
                 return Stop::PowerCut;
@@ -247,10 +341,15 @@ impl<C: Cpu> Machine<C> {
                 return self.report(*fault);
             }
             if !defined {
-                return self.report(Fault::Undefined { address: pc });
+                return self.report(Fault::Undefined {
+                    address: self.board.pc,
+                });
             }
             if let Some(stop) = self.check_watchdog() {
                 return stop;
+            }
+            if let Some(address) = self.board.take_seen() {
+                return Stop::Watchpoint { address };
             }
         }
     }
@@ -284,6 +383,64 @@ impl<C: Cpu> Machine<C> {
         let until = next.min(limit);
         self.board.pass(until - self.board.now());
         self.check_watchdog()
+    }
+
+    /// Where RAM in use ends and begins again, as indices.
+    fn live(&self, statics_end: u32) -> (usize, usize) {
+        let ram = self.board.ram();
+        let at = |address: u32| (address.saturating_sub(RAM_START) as usize).min(ram.len());
+        let statics = at(statics_end);
+        (statics, at(self.cpu.register(13)).max(statics))
+    }
+
+    /// Digest of all that decides how the machine goes on but for the flash
+    /// chip, for programs with one stack that grows down from the end of RAM:
+    /// registers, peripherals, RAM up to `statics_end`, the stack in use. What
+    /// lies between is not looked at, and moments count as spans from now.
+    pub fn fingerprint(&self, statics_end: u32) -> u128 {
+        let mut print = Fingerprint::new();
+        self.cpu.all_registers(&mut |word| print.word(word.into()));
+        self.board.fingerprint(&mut print);
+        let (statics, stack) = self.live(statics_end);
+        let ram = self.board.ram();
+        print.word(statics as u64);
+        print.bytes(ram.get(..statics).unwrap_or_default());
+        print.word(stack as u64);
+        print.bytes(ram.get(stack..).unwrap_or_default());
+        print.word(self.noise);
+        print.word(self.cut_at_instruction.unwrap_or(u64::MAX));
+        print.finish()
+    }
+
+    /// What [`Machine::fingerprint`] looks at, to go there later.
+    pub fn point(&self, statics_end: u32) -> Point<C> {
+        let (statics, stack) = self.live(statics_end);
+        let ram = self.board.ram();
+        Point {
+            statics: ram.get(..statics).unwrap_or_default().into(),
+            stack: ram.get(stack..).unwrap_or_default().into(),
+            machine: Machine {
+                board: self.board.without_memory(),
+                cpu: self.cpu.clone(),
+                breakpoints: self.breakpoints.clone(),
+                ..*self
+            },
+        }
+    }
+
+    /// Goes on from `point` with the flash chip as it is.
+    pub fn go_to(&mut self, point: &Point<C>) {
+        let mut next = point.machine.clone();
+        next.board.take_memory(&mut self.board);
+        let ram = next.board.ram_mut();
+        let stack = ram.len() - point.stack.len();
+        for (to, from) in ram.iter_mut().zip(&point.statics) {
+            *to = *from;
+        }
+        for (to, from) in ram.iter_mut().skip(stack).zip(&point.stack) {
+            *to = *from;
+        }
+        *self = next;
     }
 
     /// Whether the core waits for an interrupt.

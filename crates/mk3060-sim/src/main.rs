@@ -40,6 +40,9 @@ struct Args {
     /// Cuts power before this instruction, counted from the start
     #[arg(long, value_name = "N")]
     cut_insn: Option<u64>,
+    /// Waits for a debugger there and lets it have the board: ADDRESS:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    gdb: Option<SocketAddr>,
     /// Stops at this virtual time (seconds)
     #[arg(long, value_name = "SECONDS")]
     until: Option<f64>,
@@ -120,6 +123,25 @@ fn run(args: &Args) -> Result<ExitCode> {
     machine.power_on()?;
     let mut session = Session::new(machine, args.slip.clone().map(Net::new), Some(file));
     session.interactive = true;
+    if let Some(address) = args.gdb {
+        let listener = TcpListener::bind(address).with_context(|| address.to_string())?;
+        eprintln!("gdb: target remote {}\r", listener.local_addr()?);
+        let (connection, _) = listener.accept()?;
+        let mut quit = false;
+        mk3060_sim::host::gdb::serve(&mut session, connection, &mut |session| {
+            console.write(&session.console())?;
+            match console.read() {
+                Input::Bytes(bytes) => session.type_in(&bytes),
+                Input::Nothing => {}
+                Input::Quit => quit = true,
+            }
+            Ok(())
+        })?;
+        eprintln!("gdb: gone; the board goes on\r");
+        if quit {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     let until = args.until.map(|s| Time::micros((s * 1e6) as u64));
     loop {
         let stop = session.step()?;

@@ -1,5 +1,6 @@
 //! Interrupt and clock unit, watchdog, PWM timers, GPIO, system control.
 
+use crate::fingerprint::Fingerprint;
 use crate::time::Time;
 use hal_mk3060::regs::icu::ClockPowerDown;
 use hal_mk3060::regs::pwm::{CHANNELS, CLOCK_HZ, ChannelControl, Counter, SLOW_CLOCK_HZ};
@@ -30,6 +31,23 @@ impl Icu {
         Self {
             power_down: ClockPowerDown::from_bits(0xF_FFFF),
             ..Self::default()
+        }
+    }
+
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
+        for word in [
+            self.clock_mux,
+            self.pwm_mux,
+            self.power_down.into(),
+            self.gate_disable,
+            self.divider,
+            self.jtag,
+            self.enable,
+            self.global,
+            self.wake,
+            self.raw,
+        ] {
+            print.word(word.into());
         }
     }
 
@@ -101,6 +119,16 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint, now: Time) {
+        print.word(u32::from(self.control).into());
+        print.word(
+            self.armed
+                .map_or(u64::MAX, |control| u32::from(control).into()),
+        );
+        print.span(self.deadline.unwrap_or(Time::NEVER), now);
+        print.word(self.clock_on.into());
+    }
+
     /// When it resets the chip.
     pub fn next_event(&self) -> Time {
         match self.deadline {
@@ -166,6 +194,16 @@ impl Default for Pwm {
 }
 
 impl Pwm {
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint, now: Time) {
+        print.word(u64::from(self.control) << 32 | u64::from(self.status));
+        for counter in self.counters {
+            print.word(u32::from(counter).into());
+        }
+        for end in self.ends {
+            print.span(end, now);
+        }
+    }
+
     fn channel(&self, n: usize) -> ChannelControl {
         ChannelControl::from_bits((self.control >> (4 * n)) as u8 & 0xF)
     }
@@ -283,6 +321,13 @@ impl Default for Gpio {
 }
 
 impl Gpio {
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
+        let more = [self.outside, self.function, self.int_enable, self.module];
+        for word in self.pins.iter().chain(&more).chain(&self.int_level) {
+            print.word((*word).into());
+        }
+    }
+
     /// The chip was reset; the outside stays.
     pub fn reset(&mut self) {
         *self = Self {
@@ -348,6 +393,12 @@ impl Default for System {
 }
 
 impl System {
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
+        for word in self.registers {
+            print.word(word.into());
+        }
+    }
+
     fn known(register: u32) -> bool {
         matches!(
             register,

@@ -126,6 +126,8 @@ pub enum ResetCause {
     PowerOn,
     /// The watchdog ran out (also how software resets).
     Watchdog,
+    /// The reset line was pulled.
+    Line,
 }
 
 /// Why [`Machine::run`](crate::Machine::run) returned.
@@ -139,6 +141,11 @@ pub enum Stop {
     /// The next instruction has a breakpoint.
     Breakpoint {
         /// Its address.
+        address: u32,
+    },
+    /// A watchpoint was hit by the instruction before.
+    Watchpoint {
+        /// Bus address, or flash offset of the sector or unit that changed.
         address: u32,
     },
     /// The chip was reset (only when asked to stop there).

@@ -50,6 +50,11 @@ impl Time {
         self.0 as f64 / UNITS_PER_SECOND as f64
     }
 
+    /// Half cycles of the core.
+    pub(crate) const fn units(self) -> u64 {
+        self.0
+    }
+
     /// The span from `earlier` to this moment, zero if it is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {

@@ -1,5 +1,6 @@
 //! The two UARTs.
 
+use crate::fingerprint::Fingerprint;
 use crate::report::Fault;
 use crate::time::Time;
 use crate::trace::{Event, Trace};
@@ -57,6 +58,29 @@ impl Uart {
             next_out: Time::NEVER,
             line_out: Vec::new(),
             lost: 0,
+        }
+    }
+
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint, now: Time) {
+        for word in [
+            u32::from(self.config),
+            self.fifo_config.into(),
+            self.int_enable.into(),
+            self.latched.into(),
+            self.flow,
+            self.wake,
+        ] {
+            print.word(word.into());
+        }
+        for queue in [&self.line_in, &self.rx, &self.tx] {
+            print.word(queue.len() as u64);
+            for part in [queue.as_slices().0, queue.as_slices().1] {
+                print.bytes(part);
+            }
+        }
+        print.word(self.fifo_len as u64);
+        for at in [self.next_in, self.silence_at, self.next_out] {
+            print.span(at, now);
         }
     }
 

@@ -2,6 +2,7 @@
 //! that keeps the flash.
 
 mod file;
+pub mod gdb;
 mod net;
 mod session;
 mod slip;

@@ -1,0 +1,128 @@
+//! A board with shipped images in its flash, and what one does with it.
+
+use crate::images::file;
+use hal_mk3060::PARTITIONS;
+use hal_mk3060::memory::LOADER_START;
+use mk3060_sim::{Limit, Machine, Stop, Time, load_code};
+use ota_flash::PartitionId;
+
+/// Flash offset of a partition.
+///
+/// # Panics
+/// When the board has none of that name.
+#[must_use]
+pub fn start(id: PartitionId) -> u32 {
+    PARTITIONS
+        .get(id)
+        .expect("a partition of the board")
+        .start()
+}
+
+/// A board that has just been switched on, with the loader from the file
+/// `loader`, and images in both slots.
+///
+/// # Panics
+/// When the file is not there.
+#[must_use]
+pub fn board_with(loader: &str, active: &[u8], update: &[u8]) -> Machine {
+    let mut machine = Machine::new();
+    load_code(&mut machine, LOADER_START, &file(loader));
+    let flash = &mut machine.board.flash;
+    flash.load(start(PartitionId::Application), active);
+    flash.load(start(PartitionId::OtaTemp), update);
+    machine.stop_at_reset = true;
+    machine
+        .power_on()
+        .expect("the first stage starts the loader");
+    machine
+}
+
+/// The same with the loader as it ships.
+#[must_use]
+pub fn board(active: &[u8], update: &[u8]) -> Machine {
+    board_with("boot2.bin", active, update)
+}
+
+/// Runs until the console shows `text`; the number of resets until then.
+///
+/// # Panics
+/// When it does not come within two minutes of the board's time.
+pub fn expect(machine: &mut Machine, text: &str) -> u32 {
+    try_expect(machine, text).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// As [`expect`].
+///
+/// # Errors
+/// Says what happened instead.
+pub fn try_expect(machine: &mut Machine, text: &str) -> Result<u32, String> {
+    let mut seen = String::new();
+    let mut resets = 0;
+    let end = machine.board.now() + Time::millis(120_000);
+    while machine.board.now() < end {
+        let stop = machine.run(Limit::until(machine.board.now() + Time::micros(500)));
+        seen.push_str(&String::from_utf8_lossy(
+            &machine.board.uarts[0].take_from_board(),
+        ));
+        if seen.contains(text) {
+            return Ok(resets);
+        }
+        match stop {
+            Stop::Limit => {}
+            Stop::Reset(_) => resets += 1,
+            Stop::Fault(report) => return Err(format!("{report}\nconsole: {seen}")),
+            other => return Err(format!("{other:?}\nconsole: {seen}")),
+        }
+    }
+    Err(format!("no {text:?} on the console: {seen:?}"))
+}
+
+/// Presses a key and waits for the answer.
+///
+/// # Panics
+/// When it does not come.
+pub fn tell(machine: &mut Machine, key: &[u8], answer: &str) {
+    machine.board.send(1, key);
+    expect(machine, answer);
+}
+
+/// Runs to the next reset.
+///
+/// # Panics
+/// When something else happens first.
+pub fn run_to_reset(machine: &mut Machine) {
+    match machine.run(Limit::until(machine.board.now() + Time::millis(60_000))) {
+        Stop::Reset(_) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The first `len` bytes of a partition.
+#[must_use]
+pub fn slot(machine: &Machine, id: PartitionId, len: usize) -> Vec<u8> {
+    machine.board.flash.chip.dump(start(id), len)
+}
+
+/// Runs to right before the loader's first look at the flash. Until then nothing
+/// depends on what the flash holds but for the loader's own code, so every start
+/// in a sweep can begin here.
+///
+/// # Panics
+/// When the loader does not get there.
+pub fn run_to_flash(machine: &mut Machine) {
+    let reads = machine.board.flash.counts.reads;
+    for step in [10_000, 100, 1] {
+        loop {
+            let mut next = machine.clone();
+            let stop = next.run(Limit {
+                instructions: machine.instructions() + step,
+                ..Limit::NONE
+            });
+            assert_eq!(stop, Stop::Limit);
+            if next.board.flash.counts.reads > reads {
+                break;
+            }
+            *machine = next;
+        }
+    }
+}
