@@ -18,6 +18,8 @@ pub enum Task {
     Test,
     /// Print how large the images are, crate by crate
     Size,
+    /// Count instructions and RAM of the images on the emulated board; fails over a limit
+    Counts,
 }
 
 /// Crates that run on a device.
@@ -38,6 +40,7 @@ pub fn run(task: Task, here: &Path) -> Result<()> {
         Task::Build(build) => build.run(here),
         Task::Test => images::test(),
         Task::Size => images::size(),
+        Task::Counts => images::report(&["--counts".into()]),
     }
 }
 

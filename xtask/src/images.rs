@@ -2,6 +2,7 @@
 
 use crate::sh::{Cmd, root, target_dir};
 use crate::toolchain::{Board, TARGET, THUMB};
+use crate::tools;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -177,18 +178,6 @@ impl Program {
     }
 }
 
-impl Program {
-    /// Writes where things lie in it, for the tests that count and measure.
-    fn symbols(&self, dir: &Path) -> Result<()> {
-        let list = Cmd::new("arm-none-eabi-nm")
-            .args(["--demangle", "--print-size"])
-            .arg(dir.join(format!("{}.elf", self.file)))
-            .output()?;
-        std::fs::write(dir.join(format!("{}.symbols", self.file)), list)?;
-        Ok(())
-    }
-}
-
 /// The core has no BLX: a linker that puts one in makes an image that fails.
 fn check_instructions(elf: &Path) -> Result<()> {
     let code = Cmd::new("arm-none-eabi-objdump")
@@ -354,6 +343,7 @@ pub fn test() -> Result<()> {
     Cmd::cargo(["test", "-p", "mk3060-sim", "-p", "board-tests"])
         .args(["--features", "mk3060-sim/images,board-tests/images"])
         .env("UOTA_BOARD_IMAGES", &dir)
+        .env("UOTA_PYTHON", tools::python())
         .run()
 }
 
@@ -369,8 +359,8 @@ fn planted_panic() -> Result<()> {
     Ok(())
 }
 
-/// Power cuts of the shipped images on the emulated board.
-pub fn powercut(args: &[String]) -> Result<()> {
+/// Power cuts or counts of the shipped images on the emulated board.
+pub fn report(args: &[String]) -> Result<()> {
     let dir = for_tests()?;
     // Built apart, so that the run shows only its own words.
     let report = ["--release", "-p", "board-tests", "--bin", "board-report"];

@@ -98,7 +98,7 @@ fn run(args: Args) -> Result<u8> {
         Task::Fuzz(what) => fuzz::run(&what, &here)?,
         Task::Powercut { args } if args.iter().any(|arg| arg == "--board") => {
             let args: Vec<_> = args.into_iter().filter(|arg| arg != "--board").collect();
-            images::powercut(&args)?;
+            images::report(&args)?;
         }
         Task::Powercut { args } => return program("powercut", "release", None, args, &here),
     }

@@ -60,7 +60,7 @@ pub fn try_expect(machine: &mut Machine, text: &str) -> Result<u32, String> {
     let mut resets = 0;
     let end = machine.board.now() + Time::millis(120_000);
     while machine.board.now() < end {
-        let stop = machine.run(Limit::until(machine.board.now() + Time::micros(500)));
+        let stop = machine.run(Limit::until(machine.board.now() + Time::micros(5)));
         seen.push_str(&String::from_utf8_lossy(
             &machine.board.uarts[0].take_from_board(),
         ));
@@ -75,6 +75,23 @@ pub fn try_expect(machine: &mut Machine, text: &str) -> Result<u32, String> {
         }
     }
     Err(format!("no {text:?} on the console: {seen:?}"))
+}
+
+/// The rest of the line that the console shows, from where [`expect`] has stopped.
+///
+/// # Panics
+/// When it does not end within a second.
+pub fn line(machine: &mut Machine) -> String {
+    let mut seen = Vec::new();
+    let end = machine.board.now() + Time::millis(1000);
+    while machine.board.now() < end {
+        machine.run(Limit::until(machine.board.now() + Time::micros(5)));
+        seen.extend(machine.board.uarts[0].take_from_board());
+        if let Some(at) = seen.iter().position(|byte| *byte == b'\r') {
+            return String::from_utf8_lossy(&seen[..at]).into_owned();
+        }
+    }
+    panic!("no end of the line: {seen:?}");
 }
 
 /// Presses a key and waits for the answer.

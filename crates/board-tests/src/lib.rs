@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod counts;
 mod desk;
 mod image;
 pub mod images;

@@ -90,15 +90,17 @@ pub enum Points {
 pub struct Plan {
     /// Sectors in which the images differ.
     pub changed: usize,
-    /// Cuts of the part that installs, and of the others.
+    /// Cuts of the request and of the confirmation.
+    pub app: Points,
+    /// Cuts of the part that installs.
     pub install: Points,
-    /// Cuts of the other parts.
-    pub others: Points,
+    /// Cuts of the part that reverts.
+    pub revert: Points,
     /// Second cuts, each in a restart after a first one.
     pub second: usize,
     /// Whether what runs after a cut of the install is not confirmed then, and
     /// must be reverted to version 1, whole.
-    pub revert: bool,
+    pub way_back: bool,
 }
 
 /// What was found.
@@ -218,14 +220,14 @@ impl Sweep {
     pub fn run(&self) -> Result<Counts, String> {
         let mut counts = Counts::default();
         for part in Part::ALL {
-            if part != Part::Install && self.plan.others == Points::Seeded(0) {
-                continue;
-            }
             let points = match part {
+                Part::Request | Part::Confirm => self.plan.app,
                 Part::Install => self.plan.install,
-                _ => self.plan.others,
+                Part::Revert => self.plan.revert,
             };
-            self.part(part, points, &mut counts)?;
+            if points != Points::Seeded(0) {
+                self.part(part, points, &mut counts)?;
+            }
         }
         if counts.cuts != counts.planned {
             return Err(format!("not every planned cut fired: {counts}"));
@@ -559,7 +561,9 @@ impl Sweep {
         let version = VERSIONS[image as usize];
         crate::board::try_expect(&mut machine, &format!("{version} started"))?;
         // What was confirmed stays.
-        if self.plan.revert && image == Image::New && matches!(part, Part::Request | Part::Install)
+        if self.plan.way_back
+            && image == Image::New
+            && matches!(part, Part::Request | Part::Install)
         {
             self.reverts(machine.board.flash.chip, counts)?;
         }

@@ -15,13 +15,13 @@ pub struct Symbol {
     pub name: String,
 }
 
-/// The symbols of `NAME.symbols` in the folder of images.
+/// The symbols of `NAME.sym` in the folder of images.
 ///
 /// # Panics
 /// When the file is not there.
 #[must_use]
 pub fn read(name: &str) -> Vec<Symbol> {
-    let text = String::from_utf8(file(&format!("{name}.symbols"))).expect("text");
+    let text = String::from_utf8(file(&format!("{name}.sym"))).expect("text");
     text.lines().filter_map(parse).collect()
 }
 

@@ -1,5 +1,7 @@
-//! What takes long on the emulated board; `cargo xtask powercut --board` runs it.
+//! What is printed about the shipped images: power cuts (`cargo xtask powercut
+//! --board`), instructions and RAM (`cargo xtask board counts`).
 
+use board_tests::counts::measure;
 use board_tests::powercut::{Plan, Points, Sweep, most_sectors};
 use clap::Parser;
 use std::process::ExitCode;
@@ -8,6 +10,9 @@ use std::time::Instant;
 /// Power cuts of the shipped images on the emulated board.
 #[derive(Parser)]
 struct Args {
+    /// Counts instructions and RAM instead
+    #[arg(long, conflicts_with_all = ["full", "seeded"])]
+    counts: bool,
     /// 2 and 10 changed sectors at every flash operation, and a swap of all sectors at
     /// seeded ones
     #[arg(long)]
@@ -19,38 +24,44 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let mut plans = vec![Plan {
-        changed: 2,
+    if args.counts {
+        let figures = measure();
+        for figure in &figures {
+            println!("{figure}");
+        }
+        return match figures.iter().find(|figure| !figure.holds()) {
+            Some(figure) => {
+                eprintln!("error: over the limit: {figure}");
+                ExitCode::FAILURE
+            }
+            None => ExitCode::SUCCESS,
+        };
+    }
+    let every = |changed, second| Plan {
+        changed,
+        app: Points::All,
         install: Points::All,
-        others: Points::All,
-        second: if args.full { 4000 } else { 300 },
-        revert: true,
-    }];
-    if args.full {
-        plans.push(Plan {
-            changed: 10,
-            install: Points::All,
-            others: Points::All,
-            second: 1000,
-            revert: true,
-        });
-        plans.push(Plan {
-            changed: most_sectors(),
-            install: Points::Seeded(2000),
-            others: Points::Seeded(0),
-            second: 0,
-            revert: false,
-        });
-    }
-    if let Some([changed, points]) = args.seeded.as_deref() {
-        plans = vec![Plan {
-            changed: *changed,
-            install: Points::Seeded(*points),
-            others: Points::Seeded(0),
-            second: 0,
-            revert: false,
-        }];
-    }
+        revert: Points::All,
+        second,
+        way_back: true,
+    };
+    let seeded = |changed, points| Plan {
+        changed,
+        app: Points::Seeded(0),
+        install: Points::Seeded(points),
+        revert: Points::Seeded(0),
+        second: 0,
+        way_back: false,
+    };
+    let plans = match args.seeded.as_deref() {
+        Some([changed, points]) => vec![seeded(*changed, *points)],
+        _ if args.full => vec![
+            every(2, 4000),
+            every(10, 1000),
+            seeded(most_sectors(), 2000),
+        ],
+        _ => vec![every(2, 300)],
+    };
     for plan in plans {
         let begin = Instant::now();
         match Sweep::new(plan).run() {
