@@ -138,7 +138,7 @@ mod board {
         };
         #[cfg(feature = "planted-panic")]
         {
-            // Which byte comes out of the flash's noise, nobody knows here.
+            // The compiler does not know what the buffer holds.
             let at = usize::from(core::hint::black_box(buffer[0]));
             buffer[0] = [1, 2, 3][at];
         }
