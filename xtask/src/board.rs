@@ -18,7 +18,8 @@ pub enum Task {
     Test,
     /// Print how large the images are, crate by crate
     Size,
-    /// Count instructions and RAM of the images on the emulated board; fails over a limit
+    /// Count instructions and RAM of the images on the emulated board, plant a panic in the
+    /// loader; fails over a limit, and when the loader with the panic links
     Counts,
 }
 
@@ -40,7 +41,10 @@ pub fn run(task: Task, here: &Path) -> Result<()> {
         Task::Build(build) => build.run(here),
         Task::Test => images::test(),
         Task::Size => images::size(),
-        Task::Counts => images::report(&["--counts".into()]),
+        Task::Counts => {
+            images::planted_panic()?;
+            images::report(&["--counts".into()])
+        }
     }
 }
 

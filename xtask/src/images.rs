@@ -349,7 +349,7 @@ pub fn test() -> Result<()> {
 
 /// A loader with a panic that can be reached must not link, and the reason must
 /// be the symbol that nothing defines.
-fn planted_panic() -> Result<()> {
+pub fn planted_panic() -> Result<()> {
     let board = Board::find()?;
     let text = PANICS.command(&board, &[])?.failure()?;
     if !text.contains("boot2_can_panic") {
