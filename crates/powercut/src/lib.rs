@@ -6,16 +6,22 @@
 //! the promises of `docs/power-safety.md` after each.
 
 pub mod bugs;
+mod cli;
+pub mod definitions;
 pub mod explore;
+mod figures;
 pub mod format;
+pub mod images;
 pub mod in_place;
+pub mod layout;
 pub mod stream;
 pub mod sweep;
 pub mod table;
+mod watch;
 pub mod world;
 
+pub use cli::main;
 pub use sweep::{Plan, Row, Sweep};
-pub use table::main;
 pub use world::{App, Known, Layout, World, Wrong};
 
 /// Sectors that differ from each other and, with `name`, from another image's.

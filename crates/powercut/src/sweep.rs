@@ -28,6 +28,8 @@ pub struct Row {
     pub first: Option<String>,
     /// Erases of the run without cuts.
     pub erases: u64,
+    /// Journal rows it writes.
+    pub journal: u64,
     /// Erases of its hottest slot sector and hottest journal sector.
     pub hottest: (u32, u32),
     /// Units programmed twice in the run without cuts, and in the worst run with one.
@@ -119,7 +121,11 @@ impl<const S: usize, const U: usize> Sweep<'_, S, U> {
         row.twice.0 = flash.stats().reprograms;
         let journal = self.world.layout.journal_sectors();
         let hot = |r| flash.hottest_sector(r).map_or(0, |h| h.1);
-        row.hottest = (hot(0..journal.start), hot(journal));
+        row.hottest = (hot(0..journal.start), hot(journal.clone()));
+        let rows = steps.iter().filter(|s| {
+            s.op.kind == OpKind::Program && journal.contains(&(s.op.offset as usize / S))
+        });
+        row.journal = rows.count() as u64;
         std::thread::scope(|scope| {
             let parts: Vec<_> = (0..PARTS)
                 .map(|part| {

@@ -235,7 +235,8 @@ fn small(rows: &mut Vec<Row>, amount: Amount) {
     let small = image::<256, 32>(2, 400, 2);
     let w = World::<256, 32>::c_request(patch, old, small, Some((256, 100)), App::CConfirms);
     row(rows, "3+6 x 256, 32", "C firmware", &w, plan);
-    for r in &rows[..14] {
+    nbdiff(rows, plan);
+    for r in &rows[..18] {
         assert!(r.ops <= 150, "{} has {} operations", r.name, r.ops);
     }
     let plan = Plan {
@@ -252,6 +253,40 @@ fn small(rows: &mut Vec<Row>, amount: Amount) {
     };
     let w = whole::<128, 4>(bytes, Strategy::Swap, App::Confirms, 2, 0);
     row(rows, "2+3 x 128, 4", "confirmed", &w, plan);
+}
+
+/// Patches as AliOS makes them, through the real decoder: at the end of the slot,
+/// and in front where C firmware puts them.
+fn nbdiff(rows: &mut Vec<Row>, plan: Plan) {
+    let layout = Layout {
+        active: 5,
+        update: 7,
+        journal: 28,
+    };
+    let old = image::<1024, 256>(5, 5 * 1024, 1);
+    // Two slices; every sector differs, in little.
+    let total = 4 * 1024 + 500;
+    let mut bytes = old.bytes.to_vec();
+    bytes[total..].fill(0xFF);
+    for sector in 0..5 {
+        bytes[sector * 1024 + 100] ^= 0x5A;
+    }
+    let new = Known::new::<1024, 256>(bytes, total as u32, 2);
+    for (strategy, gap, app, what) in [
+        (Strategy::PatchSwap, 0, App::Confirms, "nbdiff moved"),
+        (
+            Strategy::PatchSwap,
+            6144,
+            App::NeverConfirms,
+            "nbdiff never conf.",
+        ),
+        (Strategy::InPlace, 0, App::Confirms, "nbdiff moved"),
+        (Strategy::InPlace, 6144, App::Confirms, "nbdiff"),
+    ] {
+        let images = (old.clone(), new.clone());
+        let w = World::<1024, 256>::with_nbdiff(layout, strategy, gap, images, app);
+        row(rows, "5+7 x 1024, 256", what, &w, plan);
+    }
 }
 
 /// The MK3060's own geometry, every sector different, and a small update.
@@ -281,47 +316,12 @@ fn large(rows: &mut Vec<Row>, amount: Amount) {
     row(rows, "229+229 x 4096, 32", "moved", &w, plan);
 }
 
-/// The entry for `cargo xtask powercut [--full] [--seed N]`: prints the table
-/// and the figures, and returns whether all of it is right.
-///
-/// # Errors
-/// An unknown argument.
-pub fn main(args: &[String]) -> Result<bool, String> {
-    let mut amount = Amount::QUICK;
-    if args.iter().any(|a| a == "--stream") {
-        let full = args.iter().any(|a| a == "--full");
-        let amount = if full { Amount::FULL } else { Amount::QUICK };
-        println!("{}", head());
-        let mut rows = Vec::new();
-        let mut shown = |row, seconds| show(&mut rows, row, seconds);
-        crate::in_place::rows(amount, &mut shown);
-        crate::stream::rows(amount, &mut shown);
-        return Ok(rows.iter().all(Row::is_right));
-    }
-    if args.iter().any(|a| a == "--explore") {
-        return Ok(crate::explore::report(args.iter().any(|a| a == "--full")));
-    }
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--full" => {
-                amount = Amount {
-                    seed: amount.seed,
-                    ..Amount::FULL
-                }
-            }
-            "--seed" => {
-                let seed = args.next().and_then(|s| s.parse().ok());
-                amount.seed = seed.ok_or("--seed takes a number")?;
-            }
-            other => return Err(format!("unknown argument {other} (help: --full, --seed N)")),
-        }
-    }
-    let rows = run(amount);
-    let wrong: u64 = rows.iter().map(|r| r.wrong).sum();
-    let unfired: u64 = rows.iter().map(|r| r.unfired).sum();
-    let sequences: u64 = rows.iter().map(|r| r.sequences).sum();
-    println!("{wrong} wrong, {unfired} planned cuts did not fire, {sequences} random sequences");
-    let bugs = crate::bugs::run(true);
-    Ok(rows.iter().all(Row::is_right) && bugs)
+/// The rows of ptr patches, in place and while they download, alone.
+pub fn show_stream(amount: Amount) -> Vec<Row> {
+    println!("{}", head());
+    let mut rows = Vec::new();
+    let mut shown = |row, seconds| show(&mut rows, row, seconds);
+    crate::in_place::rows(amount, &mut shown);
+    crate::stream::rows(amount, &mut shown);
+    rows
 }

@@ -1,172 +1,19 @@
 //! A device without a processor: flash, partitions, images, an application.
 
 use core::cell::{Cell, RefCell};
-use std::sync::Arc;
+
+use ota_bootlib::{
+    AppError, BootState, Config, Decision, Hooks, Journal, Nbdiff, Patch, Request, Slot, Strategy,
+    start_up, start_up_with_patch,
+};
+use ota_delta::nbdiff::{Options, Workspace, encode};
+use ota_flash::sim::{CutVariant, Op, SimFlash};
 
 use crate::format::TestPatch;
-use ota_bootlib::{
-    AppError, BootState, Config, Decision, FailCode, Hooks, Image, Journal, Partitions, Refused,
-    Request, Slot, Strategy, Verify, VersionText, start_up, start_up_with_patch,
-};
-use ota_flash::sim::{CutVariant, Op, OpKind, SimFlash};
-use ota_flash::{Partition, PartitionEntry, PartitionId, PartitionTable, Permissions};
-
-/// Sizes of a device, in sectors of `SECTOR` bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct Layout {
-    /// Sectors of the active slot.
-    pub active: u32,
-    /// Sectors of the update slot.
-    pub update: u32,
-    /// Sectors of the journal partition.
-    pub journal: u32,
-}
-
-/// The views of one flash.
-pub type View<'a, const S: usize, const U: usize> = Partition<'a, SimFlash<S, U>>;
-
-impl Layout {
-    /// Sectors in all: active, update, journal, mailbox, in this order.
-    pub fn sectors(&self) -> u32 {
-        self.active + self.update + self.journal + 1
-    }
-
-    fn table(&self, sector: u32) -> PartitionTable<4> {
-        let rw = Permissions::READ_WRITE;
-        let at = |n: u32| n * sector;
-        let journal = self.active + self.update;
-        PartitionTable::new(
-            at(self.sectors()),
-            sector,
-            [
-                PartitionEntry::new(PartitionId::Application, 0, at(self.active), rw),
-                PartitionEntry::new(PartitionId::OtaTemp, at(self.active), at(self.update), rw),
-                PartitionEntry::new(
-                    PartitionId::RecoveryBackPara,
-                    at(journal),
-                    at(self.journal),
-                    rw,
-                ),
-                PartitionEntry::new(
-                    PartitionId::Parameter1,
-                    at(journal + self.journal),
-                    sector,
-                    rw,
-                ),
-            ],
-        )
-    }
-
-    /// The partitions of `flash`.
-    pub fn open<'a, const S: usize, const U: usize>(
-        &self,
-        flash: &'a RefCell<SimFlash<S, U>>,
-    ) -> Partitions<View<'a, S, U>> {
-        let table = self.table(S as u32);
-        let open = |id| table.open(flash, id).expect("partition");
-        Partitions {
-            active: open(PartitionId::Application),
-            update: open(PartitionId::OtaTemp),
-            journal: open(PartitionId::RecoveryBackPara),
-            mailbox: Some(open(PartitionId::Parameter1)),
-        }
-    }
-
-    /// Sectors of the journal partition, as numbers of the whole flash.
-    pub fn journal_sectors(&self) -> core::ops::Range<usize> {
-        let from = (self.active + self.update) as usize;
-        from..from + self.journal as usize
-    }
-}
-
-/// An image the judge knows.
-#[derive(Debug, Clone)]
-pub struct Known {
-    /// Its bytes, padded to whole sectors with what lies behind them.
-    pub bytes: Arc<Vec<u8>>,
-    /// Its length.
-    pub total: u32,
-    /// Digest of each of its sectors.
-    pub sectors: Arc<Vec<u128>>,
-    /// Made-up SHA-256.
-    pub sha256: [u8; 32],
-}
-
-impl Known {
-    /// An image of `total` bytes; `bytes` holds whole sectors.
-    pub fn new<const S: usize, const U: usize>(bytes: Vec<u8>, total: u32, name: u8) -> Self {
-        let mut flash = SimFlash::<S, U>::new(bytes.len());
-        flash.load(0, &bytes);
-        let sectors = (0..bytes.len() / S)
-            .map(|i| flash.sector_digest(i))
-            .collect();
-        Self {
-            bytes: Arc::new(bytes),
-            total,
-            sectors: Arc::new(sectors),
-            sha256: [name; 32],
-        }
-    }
-
-    /// Whether `flash` holds this image from sector `first` on, solidly.
-    pub fn lies_at<const S: usize, const U: usize>(
-        &self,
-        flash: &SimFlash<S, U>,
-        first: usize,
-    ) -> bool {
-        self.sectors.iter().enumerate().all(|(i, d)| {
-            flash.sector_digest(first + i) == *d && flash.unstable_bits_in(first + i) == 0
-        })
-    }
-}
-
-/// A judge that knows the images by heart, so that a sweep need not hash them.
-pub struct Judge<'a, const S: usize, const U: usize> {
-    /// The flash.
-    pub flash: &'a RefCell<SimFlash<S, U>>,
-    /// Images that may run.
-    pub good: &'a [Known],
-}
-
-impl<const S: usize, const U: usize> Verify<View<'_, S, U>> for Judge<'_, S, U> {
-    fn verify(
-        &mut self,
-        slot: &mut View<'_, S, U>,
-        total: Option<u32>,
-        _floor: &VersionText,
-        _buf: &mut [u8],
-        _hooks: &mut dyn Hooks,
-    ) -> Result<Image, Refused> {
-        let first = slot.address() as usize / S;
-        let mut flash = self.flash.borrow_mut();
-        let found = self.good.iter().find(|k| {
-            total.is_none_or(|t| t == k.total)
-                && k.bytes.len() <= slot.len() as usize
-                && k.sectors.iter().enumerate().all(|(i, d)| {
-                    let at = first + i;
-                    if flash.unstable_bits_in(at) == 0 {
-                        return flash.sector_digest(at) == *d;
-                    }
-                    // Unstable bits: what a read sees now.
-                    let mut bytes = vec![0; S];
-                    use embedded_storage::nor_flash::ReadNorFlash as _;
-                    flash.read((at * S) as u32, &mut bytes).is_ok()
-                        && bytes == k.bytes[i * S..(i + 1) * S]
-                })
-        });
-        match found {
-            Some(k) if flash.is_powered() => Ok(Image {
-                total: k.total,
-                sha256: k.sha256,
-                version: VersionText::NONE,
-            }),
-            _ => Err(Refused {
-                code: FailCode::Digest,
-                offset: 0,
-            }),
-        }
-    }
-}
+pub use crate::images::{Judge, Known};
+pub use crate::layout::{Layout, View};
+pub use crate::watch::Memo;
+use crate::watch::Watch;
 
 /// What the new image does when it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -204,6 +51,8 @@ pub struct World<const S: usize, const U: usize> {
     pub bad: bool,
     /// There is a mailbox.
     pub mailbox: bool,
+    /// Patches are AliOS nbdiff, not the format of these tests.
+    pub nbdiff: bool,
 }
 
 /// A violated promise.
@@ -248,81 +97,6 @@ pub struct Run {
     pub boots: u32,
 }
 
-/// Ends of runs that are known to be right: digests of whole states.
-pub type Memo = std::collections::HashSet<u128>;
-
-/// Records operations, and switches power off as soon as a state comes up whose
-/// end is known.
-struct Watch<'a, const S: usize, const U: usize> {
-    flash: &'a RefCell<SimFlash<S, U>>,
-    past: &'a Cell<Past>,
-    record: Option<&'a mut Vec<Step>>,
-    taken: usize,
-    memo: Option<&'a Memo>,
-    journal: core::ops::Range<usize>,
-    last: u128,
-    seen: Vec<u128>,
-    hit: bool,
-}
-
-impl<const S: usize, const U: usize> Watch<'_, S, U> {
-    /// Notes the operations since the last look, with what they left.
-    fn take(&mut self) {
-        let Some(record) = &mut self.record else {
-            return;
-        };
-        let flash = self.flash.borrow();
-        for op in flash.trace().iter().skip(self.taken) {
-            let data = match op.kind {
-                OpKind::Erase => Vec::new(),
-                OpKind::Program => flash.dump(op.offset, U),
-            };
-            record.push(Step {
-                op: *op,
-                data,
-                past: self.past.get(),
-            });
-        }
-        self.taken = flash.trace().len();
-    }
-}
-
-impl<const S: usize, const U: usize> Hooks for Watch<'_, S, U> {
-    fn tick(&mut self) {
-        self.take();
-        let Some(memo) = self.memo else { return };
-        let mut flash = self.flash.borrow_mut();
-        let journal = flash.digest(self.journal.clone());
-        if journal == self.last || !flash.is_powered() {
-            return;
-        }
-        // What was there at power-on says nothing: it was not written by this boot.
-        let first = self.last == 0;
-        self.last = journal;
-        if first || flash.unstable_bits() != 0 {
-            return;
-        }
-        let past = self.past.get();
-        let salt = mix(&[past.starts, past.confirmed.into(), past.cuts.min(3)]);
-        let key = flash.state_digest() ^ salt;
-        if memo.contains(&key) {
-            self.hit = true;
-            flash.power_off();
-        } else {
-            self.seen.push(key);
-        }
-    }
-}
-
-fn mix(words: &[u64]) -> u128 {
-    let mut h = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835_u128;
-    for w in words {
-        h = (h ^ u128::from(*w)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013B);
-        h ^= h >> 61;
-    }
-    h
-}
-
 /// A structure of `size` bytes as C firmware writes it, padded to program units.
 fn mail<const U: usize>(size: usize, flag: [u8; 4], count: u8) -> Vec<u8> {
     let mut b = vec![0; size - 2];
@@ -331,6 +105,10 @@ fn mail<const U: usize>(size: usize, flag: [u8; 4], count: u8) -> Vec<u8> {
     b.extend(ota_verify::crc16_xmodem(0, &b).to_le_bytes());
     b.resize(size.next_multiple_of(U), 0xFF);
     b
+}
+
+thread_local! {
+    static WORKSPACE: RefCell<Box<Workspace>> = RefCell::new(Box::default());
 }
 
 /// Boots after which a run counts as a loop.
@@ -369,6 +147,34 @@ impl<const S: usize, const U: usize> World<S, U> {
         Self::with_request(layout, request, old, new, app, gap, &patch)
     }
 
+    /// As [`with_patch`](Self::with_patch) with a real nbdiff patch from `old` to `new`.
+    pub fn with_nbdiff(
+        layout: Layout,
+        strategy: Strategy,
+        gap: u32,
+        (old, new): (Known, Known),
+        app: App,
+    ) -> Self {
+        // The least that the format allows.
+        let slice = 4096;
+        let options = Options {
+            slice,
+            ..Options::default()
+        };
+        let new_bytes = &new.bytes[..new.total as usize];
+        let patch = encode(&old.bytes, new_bytes, &options, &|_| {}).expect("options");
+        let request = Request {
+            image_len: new.total,
+            package_len: patch.len() as u32,
+            package_at: gap,
+            slice_len: slice,
+            ..Request::image(strategy, 0, new.sha256)
+        };
+        let mut world = Self::with_request(layout, request, old, new, app, gap, &patch);
+        world.nbdiff = true;
+        world
+    }
+
     fn with_request(
         layout: Layout,
         request: Request,
@@ -396,6 +202,7 @@ impl<const S: usize, const U: usize> World<S, U> {
             app,
             bad: false,
             mailbox: true,
+            nbdiff: false,
         };
         world.request(&request);
         world
@@ -638,6 +445,19 @@ impl<const S: usize, const U: usize> World<S, U> {
         end.map(|_| past.get())
     }
 
+    /// Runs the boot loader alone, once.
+    pub fn start_only(&self, cell: &RefCell<SimFlash<S, U>>) -> Decision {
+        let mut parts = self.layout.open(cell);
+        let good = [self.old.clone(), self.new.clone()];
+        let mut judge = Judge {
+            flash: cell,
+            good: &good,
+        };
+        let mut buf = vec![0; S];
+        let config = Config::default();
+        start_up(&mut parts, &mut judge, &mut (), &config, &mut buf)
+    }
+
     /// What C firmware does with the mailbox. `true`: done to its end.
     fn c_firmware(&self, mailbox: &mut View<'_, S, U>) -> bool {
         use embedded_storage::nor_flash::{NorFlash as _, ReadNorFlash as _};
@@ -675,14 +495,15 @@ impl<const S: usize, const U: usize> World<S, U> {
             good: &good,
         };
         let mut buf = vec![0; S.max(2 * U)];
-        let d = start_up_with_patch(
-            &mut parts,
-            &mut judge,
-            &mut TestPatch::default(),
-            &mut &mut *hooks,
-            &Config::default(),
-            &mut buf,
-        );
+        let mut start = |patch: &mut dyn Patch| {
+            let (hooks, config) = (&mut &mut *hooks, Config::default());
+            start_up_with_patch(&mut parts, &mut judge, patch, hooks, &config, &mut buf)
+        };
+        let d = if self.nbdiff {
+            WORKSPACE.with_borrow_mut(|room| start(&mut Nbdiff::new(room)))
+        } else {
+            start(&mut TestPatch::default())
+        };
         if !cell.borrow().is_powered() {
             return Ok(None);
         }

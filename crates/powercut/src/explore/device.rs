@@ -10,6 +10,7 @@ use ota_bootlib::{
 
 use super::model::{Known, Model, ROWS, Reading, Row, SECTOR, Sector, View};
 use crate::App;
+use crate::definitions::costs;
 use crate::format::{TestPatch, make};
 
 /// The application's request returned `Ok`.
@@ -183,17 +184,11 @@ impl Device {
 
     /// I5, for one boot.
     fn check_erases(&self, model: &Model) -> Result<(), String> {
-        let (active, update) = match self.strategy {
-            Strategy::Swap => (1, 1),
-            Strategy::PatchSwap => (1, 3),
-            Strategy::InPlace => (1, 2),
-            Strategy::Overwrite => (1, 0),
-            Strategy::Switch => (0, 0),
-        };
+        let costs = costs(self.strategy);
         for (sector, erases) in model.erases.iter().enumerate() {
             let most = match sector {
-                s if s < self.active => active,
-                s if s < self.active + self.update => update,
+                s if s < self.active => costs.active,
+                s if s < self.active + self.update => costs.update,
                 _ => 2,
             };
             if *erases > most {

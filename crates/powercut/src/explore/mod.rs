@@ -29,6 +29,7 @@ use std::rc::Rc;
 use ota_bootlib::Strategy;
 
 use crate::App;
+use crate::definitions::may_follow;
 use device::{Device, End};
 use model::{Model, Op, Row, SECTOR, Sector};
 
@@ -60,6 +61,8 @@ pub struct Explored {
     pub limited: u64,
     /// The longest way to the end of the update without cuts, in boots.
     pub longest: usize,
+    /// States of the journal that followed each other, as the journal numbers them.
+    pub phases: BTreeSet<(u8, u8)>,
     /// The first broken promise.
     pub wrong: Option<String>,
 }
@@ -139,6 +142,7 @@ struct Successors {
     whole: BTreeSet<Option<u128>>,
     boots: u64,
     limited: u64,
+    phases: BTreeSet<(u8, u8)>,
 }
 
 struct Search {
@@ -169,6 +173,7 @@ impl Search {
             let end = self.device.boot(&mut model);
             let end = end.map_err(|e| format!("{e}, reads {:?}", model.choices))?;
             self.cuts(start, &model.ops, &mut prefixes, &mut found)?;
+            phases(&model.ops, &mut found.phases)?;
             choices = Model::next_choices(std::mem::take(&mut model.choices));
             model.ops.clear();
             model.erases.fill(0);
@@ -218,6 +223,26 @@ impl Search {
     }
 }
 
+/// The states of the journal that follow each other in one run, checked.
+fn phases(ops: &[(Op, u8)], seen: &mut BTreeSet<(u8, u8)>) -> Result<(), String> {
+    let core = |op: &(Op, u8)| match op.0 {
+        // A core, or a delta of its cell.
+        Op::Program(_, b) if matches!((b[0], b[1]), (0xA1 | 0xA3, 0)) => Some(b[8]),
+        _ => None,
+    };
+    let mut before = None;
+    // Slots hold no such bytes at the start of a unit.
+    for phase in ops.iter().filter_map(core) {
+        if let Some(before) = before.replace(phase) {
+            if !may_follow(before, phase) {
+                return Err(format!("phase {phase} follows {before}"));
+            }
+            seen.insert((before, phase));
+        }
+    }
+    Ok(())
+}
+
 /// Explores until nothing new turns up.
 pub fn explore(goal: Goal) -> Explored {
     let mut out = Explored::default();
@@ -246,6 +271,7 @@ fn search(goal: Goal, out: &mut Explored) -> Result<(), String> {
             .map_err(|e| format!("{e}{}", describe(&node)))?;
         out.boots += found.boots;
         out.limited += found.limited;
+        out.phases.extend(found.phases);
         out.transitions += found.nodes.len() as u64;
         let mut ids = HashMap::new();
         for (key, (next, model)) in found.nodes {
