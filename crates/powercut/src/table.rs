@@ -274,12 +274,7 @@ fn nbdiff(rows: &mut Vec<Row>, plan: Plan) {
     let new = Known::new::<1024, 256>(bytes, total as u32, 2);
     for (strategy, gap, app, what) in [
         (Strategy::PatchSwap, 0, App::Confirms, "nbdiff moved"),
-        (
-            Strategy::PatchSwap,
-            6144,
-            App::NeverConfirms,
-            "nbdiff never conf.",
-        ),
+        (Strategy::PatchSwap, 6144, App::Confirms, "nbdiff"),
         (Strategy::InPlace, 0, App::Confirms, "nbdiff moved"),
         (Strategy::InPlace, 6144, App::Confirms, "nbdiff"),
     ] {
