@@ -1,8 +1,8 @@
 //! Board builds: each device crate alone, and a probe that shows each one linked.
 
-use crate::images;
 use crate::sh::Cmd;
 use crate::toolchain::Board;
+use crate::{images, size};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::path::Path;
 /// Board tasks.
 #[derive(Subcommand)]
 pub enum Task {
-    /// Build each device crate alone for the board, and link a probe that calls every public entry
+    /// Build each device crate alone for the board, link a probe that calls every public entry, and each variant of the loader
     Check,
     /// Build the boot loader and the application, and pack the files one flashes and uploads
     Build(images::Build),
@@ -40,7 +40,7 @@ pub fn run(task: Task, here: &Path) -> Result<()> {
         Task::Check => check(),
         Task::Build(build) => build.run(here),
         Task::Test => images::test(),
-        Task::Size => images::size(),
+        Task::Size => size::all(),
         Task::Counts => {
             images::planted_panic()?;
             images::report(&["--counts".into()])
@@ -60,7 +60,8 @@ fn check() -> Result<()> {
     for name in DEVICE {
         board.cargo("build", &[]).args(["-p", name]).run()?;
     }
-    probe(&board)
+    probe(&board)?;
+    size::loaders(&board)
 }
 
 /// Links every device crate into one image and asks the symbol table whether each is there.

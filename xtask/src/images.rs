@@ -4,11 +4,10 @@ use crate::sh::{Cmd, root, target_dir};
 use crate::toolchain::{Board, TARGET, THUMB};
 use crate::tools;
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Largest loader, plain bytes: what lies between its start and the journal.
-const LOADER_MAX: u64 = 0x6700;
+pub const LOADER_MAX: u64 = 0x6700;
 
 /// Arguments of `board build`.
 #[derive(clap::Args)]
@@ -32,7 +31,8 @@ pub struct Build {
 }
 
 /// A program for the board.
-struct Program {
+#[derive(Clone, Copy)]
+pub struct Program {
     package: &'static str,
     /// Name of a binary or example.
     name: &'static str,
@@ -46,7 +46,8 @@ struct Program {
     thumb: bool,
 }
 
-const BOOT2: Program = Program {
+/// The loader.
+pub const BOOT2: Program = Program {
     package: "boot2",
     name: "boot2",
     example: false,
@@ -58,7 +59,7 @@ const BOOT2: Program = Program {
 /// The loader that applies patches.
 const BOOT2_NBDIFF: Program = Program {
     file: "boot2-nbdiff",
-    features: Some("nbdiff"),
+    features: Some("floor,md5,nbdiff"),
     ..BOOT2
 };
 const SELFTEST: Program = Program {
@@ -70,7 +71,8 @@ const SELFTEST: Program = Program {
     script: "app.x",
     thumb: false,
 };
-const OTAAPP: Program = Program {
+/// The application.
+pub const OTAAPP: Program = Program {
     package: "otaapp",
     name: "otaapp",
     example: false,
@@ -122,6 +124,12 @@ const PANICS: Program = Program {
 };
 
 impl Program {
+    /// The same with these features instead of the default ones.
+    pub const fn with(mut self, features: &'static str) -> Self {
+        self.features = Some(features);
+        self
+    }
+
     /// The command that builds it.
     fn command(&self, board: &Board, keys: &[PathBuf]) -> Result<Cmd> {
         let scripts = root().join("crates/hal-mk3060/ld");
@@ -130,7 +138,7 @@ impl Program {
             format!("-L{}", scripts.display()),
         ];
         let cargo = if self.thumb {
-            board.cargo_thumb("build", &linker)?
+            board.cargo_thumb("build", &linker, self.package == "boot2")?
         } else {
             board.cargo("build", &linker)
         };
@@ -145,7 +153,7 @@ impl Program {
     }
 
     /// Builds it; the linked file.
-    fn build(&self, board: &Board, keys: &[PathBuf]) -> Result<PathBuf> {
+    pub fn build(&self, board: &Board, keys: &[PathBuf]) -> Result<PathBuf> {
         self.command(board, keys)?.run()?;
         let target = if self.thumb { THUMB } else { TARGET };
         let mut elf = board.dir().join(target).join("board");
@@ -371,57 +379,4 @@ pub fn report(args: &[String]) -> Result<()> {
         .args(args)
         .env("UOTA_BOARD_IMAGES", &dir)
         .run()
-}
-
-/// Prints the size of each image and what each crate takes of it.
-pub fn size() -> Result<()> {
-    let board = Board::find()?;
-    for program in [BOOT2, BOOT2_NBDIFF, APP] {
-        let elf = program.build(&board, &[])?;
-        let sections = Cmd::new("arm-none-eabi-size").arg(&elf).output()?;
-        let total = sections
-            .lines()
-            .nth(1)
-            .and_then(|line| line.split_whitespace().next())
-            .unwrap_or("?");
-        println!("{}: {total} bytes", program.file);
-        for (krate, bytes) in by_crate(&elf)? {
-            println!("  {bytes:>7} {krate}");
-        }
-    }
-    Ok(())
-}
-
-/// Bytes of code and constants by crate, the largest first.
-fn by_crate(elf: &Path) -> Result<Vec<(String, u32)>> {
-    let symbols = Cmd::new("arm-none-eabi-nm")
-        .args(["--demangle", "--print-size"])
-        .arg(elf)
-        .output()?;
-    let mut sizes = BTreeMap::<String, u32>::new();
-    for line in symbols.lines() {
-        let mut words = line.splitn(4, ' ');
-        let (Some(_), Some(size), Some(kind), Some(name)) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let Ok(size) = u32::from_str_radix(size, 16) else {
-            continue;
-        };
-        if matches!(kind, "b" | "B") {
-            continue;
-        }
-        // `<krate::Type as other::Trait>::method` belongs to `krate`.
-        let name = name.trim_start_matches(['<', '&']);
-        let krate = name
-            .split(|c: char| !c.is_alphanumeric() && c != '_')
-            .next()
-            .filter(|_| name.contains("::"))
-            .unwrap_or("runtime");
-        *sizes.entry(krate.to_string()).or_default() += size;
-    }
-    let mut sizes: Vec<_> = sizes.into_iter().collect();
-    sizes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    Ok(sizes)
 }

@@ -7,6 +7,7 @@ mod board;
 mod fuzz;
 mod images;
 mod sh;
+mod size;
 mod test;
 mod toolchain;
 mod tools;
@@ -93,7 +94,7 @@ fn run(args: Args) -> Result<u8> {
         }
         Task::Test { only } => test::run(only)?,
         Task::Board { task } => board::run(task, &here)?,
-        Task::Size => images::size()?,
+        Task::Size => size::all()?,
         Task::Bench { args } => return program("uota-bench", "release", None, args, &here),
         Task::Fuzz(what) => fuzz::run(&what, &here)?,
         Task::Powercut { args } if args.iter().any(|arg| arg == "--board") => {

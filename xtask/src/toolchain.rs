@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// The board's target triple.
 pub const TARGET: &str = "armv4t-none-eabi";
 
+/// Feature of `core` with `memcpy` and its like.
+const MEMORY: &str = "compiler-builtins-mem";
+
 /// The same core in Thumb state, for programs where size comes first.
 pub const THUMB: &str = "thumbv4t-none-eabi";
 
@@ -80,18 +83,40 @@ impl Board {
         let flags = ["-Cllvm-args=-inline-threshold=24", "-Zfmt-debug=none"];
         let flags = flags.map(str::to_string);
         self.cargo_for(TARGET, &self.lld, subcommand, linker_args, &flags)
+            .arg(format!("-Zbuild-std-features={MEMORY}"))
     }
 
     /// The same for [`THUMB`]. Calls between Thumb and ARM code need a linker
     /// that knows a core without BLX; Debian's lld 14 is none, rustup's is one.
-    pub fn cargo_thumb(&self, subcommand: &str, linker_args: &[String]) -> Result<Cmd> {
+    /// `own_memory`: the program brings `hal_mk3060::memory_functions`.
+    pub fn cargo_thumb(
+        &self,
+        subcommand: &str,
+        linker_args: &[String],
+        own_memory: bool,
+    ) -> Result<Cmd> {
         let lld = rust_lld()?;
-        // Small functions only: a copy of a larger one costs more than its call.
-        // And no text of `{:?}` that nobody reads.
-        let flags = ["-Cllvm-args=-inline-threshold=20", "-Zfmt-debug=none"];
-        let flags = flags.map(str::to_string);
+        // Measured on the loader, each by itself and together.
+        let flags = [
+            // Small functions only: a copy of a larger one costs more than its call.
+            "-inline-threshold=32",
+            "-inline-call-penalty=35",
+            // Pointers stepped through a loop cost registers, of which there are few.
+            "-disable-lsr",
+            // The same instructions in both arms of a branch stand once.
+            "-sink-common-insts",
+            "-hoist-common-insts",
+            "-two-entry-phi-node-folding-threshold=1",
+        ];
+        let mut flags = flags.map(|flag| format!("-Cllvm-args={flag}")).to_vec();
+        // No text of `{:?}` that nobody reads.
+        flags.push("-Zfmt-debug=none".into());
         Ok(self
             .cargo_for(THUMB, &lld, subcommand, linker_args, &flags)
+            .arg(format!(
+                "-Zbuild-std-features={}",
+                if own_memory { "" } else { MEMORY }
+            ))
             .args(["--config", "profile.board.opt-level=\"z\""]))
     }
 
@@ -126,10 +151,7 @@ impl Board {
             // A `cargo run` by rustup hands down its own toolchain.
             .without(&["RUSTUP_TOOLCHAIN", "CARGO", "RUSTFLAGS", "RUSTDOCFLAGS"])
             .arg(subcommand)
-            .args([
-                "-Zbuild-std=core",
-                "-Zbuild-std-features=compiler-builtins-mem",
-            ])
+            .arg("-Zbuild-std=core")
             .args(["--target", target])
             .env("RUSTC", &self.rustc)
             .env("CARGO_TARGET_DIR", self.dir())

@@ -1,7 +1,8 @@
 //! The loader's console on UART1: what is installed, why the last update
 //! failed, reboot.
 
-use crate::board::{CHECK, Feed, Slots, VERSION};
+use crate::board::{CHECK, Slots, VERSION};
+use hal_mk3060::Window;
 use hal_mk3060::regs::Mmio;
 use hal_mk3060::timer::Tick;
 use hal_mk3060::uart::{Port, Uart};
@@ -14,6 +15,7 @@ const WAIT_MS: u32 = 100;
 const KEY: u8 = b'w';
 
 /// Announces the key and waits for it.
+#[inline(never)]
 pub fn key_pressed() -> bool {
     let uart = Uart::new(Mmio, Port::Uart1, BAUD);
     uart.send_all(b"\r\nboot2: press w for the console\r\n");
@@ -31,19 +33,12 @@ pub fn key_pressed() -> bool {
 }
 
 /// Serves the console until the reboot. `reason` says why nothing was started.
-pub fn run(slots: &mut Slots<'_>, reason: Option<RecoveryReason>, buf: &mut [u8]) -> ! {
+pub fn run(slots: &mut Slots, reason: Option<RecoveryReason>, buf: &mut [u8]) -> ! {
     let mut watchdog = Watchdog::new(Mmio);
     watchdog.stop();
     let uart = Uart::new(Mmio, Port::Uart1, BAUD);
     if let Some(reason) = reason {
-        uart.send_all(b"nothing to start: ");
-        uart.send_all(match reason {
-            RecoveryReason::NoImage(code) => code.text().as_bytes(),
-            RecoveryReason::Unfinished => b"unfinished",
-            RecoveryReason::Flash(_) => b"flash",
-            RecoveryReason::Strategy => b"strategy",
-        });
-        uart.send_all(b"\r\n");
+        line(&uart, b"nothing to start: ", reason.name());
     }
     loop {
         uart.send_all(b"boot2# ");
@@ -67,7 +62,7 @@ pub fn run(slots: &mut Slots<'_>, reason: Option<RecoveryReason>, buf: &mut [u8]
     }
 }
 
-fn info(uart: &Uart<Mmio>, slots: &mut Slots<'_>, buf: &mut [u8]) {
+fn info(uart: &Uart<Mmio>, slots: &mut Slots, buf: &mut [u8]) {
     line(uart, b"loader ", VERSION.as_bytes());
     image(uart, b"active ", &mut slots.active, buf);
     image(uart, b"update ", &mut slots.update, buf);
@@ -77,31 +72,24 @@ fn info(uart: &Uart<Mmio>, slots: &mut Slots<'_>, buf: &mut [u8]) {
             line(uart, b"phase  ", &[b'0' + phase as u8]);
         }
         if let Some(failure) = state.failure() {
-            line(uart, b"failed ", failure.code.text().as_bytes());
+            line(uart, b"failed ", failure.code.name());
         }
     }
 }
 
-fn image<P>(uart: &Uart<Mmio>, name: &[u8], slot: &mut P, buf: &mut [u8])
-where
-    ota_bootlib::ImageCheck<'static>: Verify<P>,
-{
-    match { CHECK }.verify(slot, None, &VersionText::NONE, buf, &mut Feed) {
+fn image(uart: &Uart<Mmio>, name: &[u8], slot: &mut Window<Mmio>, buf: &mut [u8]) {
+    match { CHECK }.verify(slot, None, &VersionText::NONE, buf, &mut ()) {
         Ok(image) => {
             line(uart, name, image.version.as_bytes());
             uart.send_all(b"sha256 ");
-            for byte in image.sha256 {
-                for digit in [byte >> 4, byte & 0xF] {
-                    uart.send(if digit < 10 {
-                        b'0' + digit
-                    } else {
-                        b'a' - 10 + digit
-                    });
-                }
+            for i in 0..64 {
+                let byte = image.sha256.get(i / 2).map_or(0, |b| b << (i % 2 * 4));
+                let digit = byte >> 4;
+                uart.send(digit + if digit < 10 { b'0' } else { b'a' - 10 });
             }
             uart.send_all(b"\r\n");
         }
-        Err(refused) => line(uart, name, refused.code.text().as_bytes()),
+        Err(refused) => line(uart, name, refused.code.name()),
     }
 }
 

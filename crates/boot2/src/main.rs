@@ -13,24 +13,23 @@ mod console;
 #[cfg(target_os = "none")]
 mod board {
     use boot2::{INFO_LEN, KEYS, LoaderInfo, capability};
-    use core::cell::RefCell;
-    use hal_mk3060::flash::Flash;
     use hal_mk3060::memory::APP_START;
     use hal_mk3060::regs::Mmio;
     use hal_mk3060::watchdog::Watchdog;
-    use hal_mk3060::{PARTITIONS, start};
-    use ota_bootlib::{Config, Decision, Hooks, ImageCheck, Partitions};
-    use ota_flash::{Partition, PartitionId};
-    use ota_verify::{Coding, Policy, Requirement};
+    use hal_mk3060::{PARTITIONS, Window, start};
+    use ota_bootlib::{Config, Decision, Partitions, RuleCheck};
+    use ota_flash::PartitionId;
+    use ota_verify::{Coding, Policy, Requirement, RsaPublicKey, Rules};
 
     hal_mk3060::loader_entry!(main);
+    hal_mk3060::memory_functions!();
 
     /// An image on trial that does not feed the watchdog for this long has
     /// failed its start. As in the loader AliOS Things shipped.
     const TRIAL_WATCHDOG_MS: u32 = 6000;
     /// Bytes read or copied at a time; half a sector keeps RAM below 8 KiB.
     const BUFFER_LEN: usize = 2048;
-    /// Longest time between two calls of the hook: a sector erase, or hashing
+    /// Longest time between two flash operations: a sector erase, or hashing
     /// one buffer, with a lot of room.
     const OWN_WATCHDOG_MS: u32 = 6000;
 
@@ -64,45 +63,59 @@ mod board {
     #[unsafe(link_section = ".descriptor")]
     static INFO_BLOCK: [u8; INFO_LEN] = INFO.to_bytes();
 
-    const POLICY: Policy = Policy {
-        image_signature: if KEYS.is_empty() {
-            Requirement::Optional
-        } else {
-            Requirement::Required
-        },
-        // The last sector of the update slot is spare.
-        max_image_len: 0xE_4000,
-        ..Policy::DEFAULT
-    };
+    /// What an image must satisfy, all of it known here.
+    pub(crate) struct Demands;
 
-    pub(crate) const CHECK: ImageCheck<'static> = ImageCheck {
-        policy: &POLICY,
-        keys: &KEYS,
-        coding: Coding::MK3060,
-    };
+    impl Rules for Demands {
+        const MD5: bool = cfg!(feature = "md5");
+        const FLOOR: bool = cfg!(feature = "floor");
+        const BARE: bool = cfg!(feature = "mailbox");
 
-    pub(crate) struct Feed;
+        fn policy(&self) -> &Policy {
+            const {
+                &Policy {
+                    image_signature: if KEYS.is_empty() {
+                        Requirement::Optional
+                    } else {
+                        Requirement::Required
+                    },
+                    // The last sector of the update slot is spare.
+                    max_image_len: 0xE_4000,
+                    ..Policy::DEFAULT
+                }
+            }
+        }
 
-    impl Hooks for Feed {
-        fn tick(&mut self) {
-            Watchdog::new(Mmio).feed();
+        fn keys(&self) -> &[RsaPublicKey] {
+            static STORE: [RsaPublicKey; KEYS.len()] = KEYS;
+            &STORE
+        }
+
+        fn coding(&self) -> Coding {
+            Coding::MK3060
         }
     }
 
-    pub(crate) type Slots<'a> = Partitions<Partition<'a, Flash<Mmio>>>;
+    pub(crate) const CHECK: RuleCheck<Demands> = RuleCheck(Demands);
 
-    fn open(flash: &RefCell<Flash<Mmio>>) -> Option<Slots<'_>> {
-        let open = |id| PARTITIONS.open(flash, id).ok();
-        Some(Partitions {
-            active: open(PartitionId::Application)?,
-            update: open(PartitionId::OtaTemp)?,
-            journal: open(PartitionId::RecoveryBackPara)?,
-            mailbox: open(PartitionId::Parameter1),
-        })
+    pub(crate) type Slots = Partitions<Window<Mmio>>;
+
+    const fn partition(id: PartitionId) -> Window<Mmio> {
+        match PARTITIONS.get(id) {
+            Some(entry) => Window::new(Mmio, entry),
+            None => panic!("not in the partition table"),
+        }
     }
 
+    const SLOTS: Slots = Partitions {
+        active: partition(PartitionId::Application),
+        update: partition(PartitionId::OtaTemp),
+        journal: partition(PartitionId::RecoveryBackPara),
+        mailbox: Some(partition(PartitionId::Parameter1)),
+    };
+
     /// Decides what to start, and installs what is asked for.
-    fn start_up(slots: &mut Slots<'_>, buffer: &mut [u8]) -> Decision {
+    fn start_up(slots: &mut Slots, buffer: &mut [u8]) -> Decision {
         let config = Config::default();
         #[cfg(feature = "nbdiff")]
         {
@@ -118,24 +131,21 @@ mod board {
                 slots,
                 &mut { CHECK },
                 &mut patch,
-                &mut Feed,
+                &mut (),
                 &config,
                 buffer,
             )
         }
         #[cfg(not(feature = "nbdiff"))]
-        ota_bootlib::start_up(slots, &mut { CHECK }, &mut Feed, &config, buffer)
+        ota_bootlib::start_up(slots, &mut { CHECK }, &mut (), &config, buffer)
     }
 
     extern "C" fn main() -> ! {
         let mut watchdog = Watchdog::new(Mmio);
         watchdog.start(OWN_WATCHDOG_MS);
-        let flash = RefCell::new(Flash::new(Mmio));
         let mut buffer = [0; BUFFER_LEN];
-        let Some(mut slots) = open(&flash) else {
-            // The table is a constant: this cannot happen.
-            watchdog.reset()
-        };
+        let mut slots = SLOTS;
+        let protection = Window::chip_status(&Mmio);
         #[cfg(feature = "planted-panic")]
         {
             // The compiler does not know what the buffer holds.
@@ -148,9 +158,7 @@ mod board {
         }
         match start_up(&mut slots, &mut buffer) {
             Decision::Start { trial, .. } => {
-                if let Ok(mut flash) = flash.try_borrow_mut() {
-                    flash.restore_protection();
-                }
+                Window::restore(&Mmio, protection);
                 if trial {
                     watchdog.start(TRIAL_WATCHDOG_MS);
                 } else {

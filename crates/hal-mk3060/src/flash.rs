@@ -4,7 +4,7 @@ use crate::interrupt;
 use crate::memory::{FLASH_LEN, SECTOR_LEN, UNIT_LEN};
 use crate::regs::Bus;
 use crate::regs::flash::{
-    CONFIG, ChipStatus, DATA_FROM_FLASH, DATA_TO_FLASH, LineMode, OPERATE, Op, STATUS,
+    CONFIG, ChipStatus, DATA_FROM_FLASH, DATA_TO_FLASH, LineMode, OPERATE, Op, Operate, STATUS,
 };
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
@@ -63,50 +63,13 @@ impl<B: Bus> Flash<B> {
         Self { bus, found: None }
     }
 
-    /// Waits for the controller, runs one command, waits for its end.
-    fn command(&self, op: Op, address: u32) {
-        self.wait();
-        OPERATE.modify(&self.bus, |old| {
-            old.with_address(address & (FLASH_LEN - 1))
-                .with_op(op as u8)
-                .with_start(true)
-                .with_busy(false)
-        });
-        self.wait();
-    }
-
-    fn wait(&self) {
-        while OPERATE.read(&self.bus).busy() {}
-    }
-
     /// The chip's status register.
     pub fn status(&self) -> ChipStatus {
-        interrupt::free(|| {
-            self.command(Op::ReadStatus, 0);
-            let low = STATUS.read(&self.bus).status();
-            self.command(Op::ReadStatus2, 0);
-            let high = STATUS.read(&self.bus).status();
-            ChipStatus::from_bits(u16::from_le_bytes([low, high]))
-        })
+        interrupt::free(|| status(&self.bus))
     }
 
     fn write_status(&self, status: ChipStatus) {
-        interrupt::free(|| {
-            CONFIG.modify(&self.bus, |old| {
-                old.with_status_data(status.into_bits())
-                    .with_cpu_write(true)
-            });
-            self.wait();
-            // With the pin high the chip accepts the write whatever SRP says.
-            OPERATE.modify(&self.bus, |old| {
-                old.with_op(Op::WriteStatus2 as u8)
-                    .with_start(true)
-                    .with_busy(false)
-                    .with_write_protect_pin(true)
-            });
-            self.wait();
-            CONFIG.modify(&self.bus, |old| old.with_cpu_write(false));
-        });
+        interrupt::free(|| write_status(&self.bus, status));
     }
 
     /// Lifts write protection if there is any. The status register wears like
@@ -139,7 +102,7 @@ impl<B: Bus> Flash<B> {
     fn read_unit(&self, address: u32) -> [u8; UNIT] {
         let mut unit = [0; UNIT];
         interrupt::free(|| {
-            self.command(Op::Read, address);
+            command(&self.bus, Op::Read, address);
             for word in unit.chunks_exact_mut(4) {
                 word.copy_from_slice(&DATA_FROM_FLASH.read(&self.bus).to_le_bytes());
             }
@@ -150,21 +113,63 @@ impl<B: Bus> Flash<B> {
     /// Programs one unit. The controller programs in standard line mode only.
     fn program_unit(&self, address: u32, unit: &[u8; UNIT]) {
         interrupt::free(|| {
-            self.wait();
+            wait(&self.bus);
             let mode = CONFIG.read(&self.bus).line_mode();
             CONFIG.modify(&self.bus, |old| {
                 old.with_line_mode(LineMode::Standard as u8)
             });
-            self.command(Op::ModeReset, 0);
+            command(&self.bus, Op::ModeReset, 0);
             for word in unit.chunks_exact(4) {
                 if let Ok(word) = word.try_into() {
                     DATA_TO_FLASH.write(&self.bus, u32::from_le_bytes(word));
                 }
             }
-            self.command(Op::PageProgram, address);
+            command(&self.bus, Op::PageProgram, address);
             CONFIG.modify(&self.bus, |old| old.with_line_mode(mode));
         });
     }
+}
+
+/// Waits for the controller, runs one command, waits for its end. The caller
+/// has masked interrupts.
+pub(crate) fn command(bus: &impl Bus, op: Op, address: u32) {
+    start(bus, |old| {
+        old.with_address(address & (FLASH_LEN - 1))
+            .with_op(op as u8)
+    });
+}
+
+fn start(bus: &impl Bus, what: impl FnOnce(Operate) -> Operate) {
+    wait(bus);
+    OPERATE.modify(bus, |old| what(old).with_start(true).with_busy(false));
+    wait(bus);
+}
+
+fn wait(bus: &impl Bus) {
+    while OPERATE.read(bus).busy() {}
+}
+
+/// The chip's status register. The caller has masked interrupts.
+pub(crate) fn status(bus: &impl Bus) -> ChipStatus {
+    command(bus, Op::ReadStatus, 0);
+    let low = STATUS.read(bus).status();
+    command(bus, Op::ReadStatus2, 0);
+    let high = STATUS.read(bus).status();
+    ChipStatus::from_bits(u16::from_le_bytes([low, high]))
+}
+
+/// Writes the chip's status register. The caller has masked interrupts.
+pub(crate) fn write_status(bus: &impl Bus, status: ChipStatus) {
+    CONFIG.modify(bus, |old| {
+        old.with_status_data(status.into_bits())
+            .with_cpu_write(true)
+    });
+    // With the pin high the chip accepts the write whatever SRP says.
+    start(bus, |old| {
+        old.with_op(Op::WriteStatus2 as u8)
+            .with_write_protect_pin(true)
+    });
+    CONFIG.modify(bus, |old| old.with_cpu_write(false));
 }
 
 const fn error(offset: u32, kind: FlashErrorKind) -> FlashError {
@@ -221,7 +226,7 @@ impl<B: Bus> NorFlash for Flash<B> {
         self.unprotect()?;
         let mut sector = from;
         while sector < to {
-            interrupt::free(|| self.command(Op::SectorErase, sector));
+            interrupt::free(|| command(&self.bus, Op::SectorErase, sector));
             let mut at = sector;
             while at < sector + SECTOR_LEN {
                 if self.read_unit(at) != [0xFF; UNIT] {

@@ -13,5 +13,7 @@ pub mod start;
 pub mod timer;
 pub mod uart;
 pub mod watchdog;
+mod window;
 
 pub use partitions::PARTITIONS;
+pub use window::Window;

@@ -15,7 +15,8 @@
 ///
 /// `loader_entry!(main)` with `extern "C" fn main() -> !`. Runs in supervisor
 /// mode with interrupts masked. All vectors but reset lead on to the
-/// application's, as in the loader AliOS Things shipped.
+/// application's, as in the loader AliOS Things shipped. Variables start as
+/// zeros: the linker script refuses others.
 #[macro_export]
 macro_rules! loader_entry {
     ($main:path) => {
@@ -39,21 +40,15 @@ _vectors:
 _reset:
     msr cpsr_c, #0xD3
     ldr sp, =_stack_top
-    ldr r0, =_data_start
-    ldr r1, =_data_end
-    ldr r2, =_data_load
-1:  cmp r0, r1
-    ldrlo r3, [r2], #4
-    strlo r3, [r0], #4
-    blo 1b
     ldr r0, =_bss_start
     ldr r1, =_bss_end
     mov r2, #0
 2:  cmp r0, r1
     strlo r2, [r0], #4
     blo 2b
-    bl  {main}
-3:  b   3b
+    @ Not a call, and no veneer: it is Thumb code, and does not return.
+    ldr r0, ={main}
+    bx  r0
     .pool
             "#,
             main = sym $main,
@@ -159,6 +154,92 @@ _fiq:
             main = sym $main,
             irq = sym $irq,
             fault = sym $fault,
+        );
+    };
+}
+
+/// The memory functions that the compiler calls (`memcpy` and so on), as short
+/// as they can be: a tenth of what comes with the compiler, and slower.
+///
+/// For programs built without the feature `compiler-builtins-mem` of `core`.
+#[macro_export]
+macro_rules! memory_functions {
+    () => {
+        ::core::arch::global_asm!(
+            r#"
+    .section .text.memory, "ax", %progbits
+    .syntax unified
+    .thumb
+    .macro entry names:vararg
+    .irp name, \names
+    .global \name
+    .type \name, %function
+    .thumb_func
+\name:
+    .endr
+    .endm
+
+    @ (to, from, length); whole words while both are aligned
+    entry memcpy, __aeabi_memcpy, __aeabi_memcpy4, __aeabi_memcpy8
+    mov r12, r0
+    movs r3, r0
+    orrs r3, r1
+    lsls r3, r3, #30
+    bne 2f
+1:  subs r2, #4
+    blo 3f
+    ldmia r1!, {{r3}}
+    stmia r0!, {{r3}}
+    b   1b
+3:  adds r2, #4
+2:  subs r2, #1
+    blo 4f
+    ldrb r3, [r1]
+    adds r1, #1
+    strb r3, [r0]
+    adds r0, #1
+    b   2b
+4:  mov r0, r12
+    bx  lr
+
+    @ (at, length)
+    entry __aeabi_memclr, __aeabi_memclr4, __aeabi_memclr8
+    movs r2, #0
+    @ (at, length, byte)
+    entry __aeabi_memset, __aeabi_memset4, __aeabi_memset8
+    movs r3, r1
+    movs r1, r2
+    movs r2, r3
+    @ (at, byte, length)
+    entry memset
+    movs r3, r0
+1:  subs r2, #1
+    blo 2f
+    strb r1, [r3]
+    adds r3, #1
+    b   1b
+2:  bx  lr
+
+    @ 26 bytes; there are 32 between vectors and descriptor.
+    .section .behind_vectors, "ax", %progbits
+    .thumb
+    @ (one, other, length)
+    entry memcmp, bcmp
+    push {{r4, lr}}
+    movs r3, #0
+1:  subs r2, #1
+    blo 2f
+    ldrb r3, [r0]
+    ldrb r4, [r1]
+    adds r0, #1
+    adds r1, #1
+    subs r3, r3, r4
+    beq 1b
+2:  movs r0, r3
+    pop {{r4}}
+    pop {{r1}}
+    bx  r1
+            "#
         );
     };
 }

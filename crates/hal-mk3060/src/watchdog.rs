@@ -16,6 +16,7 @@ impl<B: Bus> Watchdog<B> {
 
     /// Starts it: without [`Watchdog::feed`] the chip resets after `ms`
     /// milliseconds (at most 65 535 ticks, taken as 1 ms each).
+    #[inline(never)]
     pub fn start(&mut self, ms: u32) {
         let period = u16::try_from(ms.saturating_mul(TICK_HZ / 1000)).unwrap_or(u16::MAX);
         self.clock(true);

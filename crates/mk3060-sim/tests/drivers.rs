@@ -1,12 +1,14 @@
 //! The drivers of `hal-mk3060` on the host, against the board model.
 
-use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
+use embedded_storage::nor_flash::{NorFlash, NorFlashErrorKind, ReadNorFlash};
 use hal_mk3060::flash::{Flash, FlashErrorKind};
 use hal_mk3060::regs::{Bus, flash as regs};
 use hal_mk3060::timer::Tick;
 use hal_mk3060::uart::{Port, Ring, Uart};
 use hal_mk3060::watchdog::Watchdog;
+use hal_mk3060::{PARTITIONS, Window};
 use mk3060_sim::{Board, Fault, HostBus, Time};
+use ota_flash::PartitionId;
 
 fn board() -> HostBus {
     HostBus::new(Board::new())
@@ -103,6 +105,65 @@ fn a_unit_that_does_not_take_is_reported_with_its_place() {
         (error.offset, error.kind),
         (0x1_A000, FlashErrorKind::ReadBack)
     );
+}
+
+#[test]
+fn a_window_is_its_partition_only() {
+    let board = board();
+    let found = board.board().flash.chip_status();
+    assert_eq!(Window::chip_status(&&board), found);
+    let entry = PARTITIONS.get(PartitionId::OtaTemp).unwrap();
+    let mut window = Window::new(&board, entry);
+    assert_eq!(window.capacity(), 0xE_5000);
+    window.erase(0x1000, 0x3000).unwrap();
+    let data: Vec<u8> = (0..96).collect();
+    window.write(0x1020, &data).unwrap();
+    let mut flash = Flash::new(&board);
+    for (from, len) in [(0, 96), (7, 50), (31, 2), (33, 0), (95, 20), (96, 1)] {
+        let (mut a, mut b) = (vec![0; len], vec![0; len]);
+        window.read(0x1020 + from, &mut a).unwrap();
+        flash.read(0x10_2020 + from, &mut b).unwrap();
+        assert_eq!(a, b, "{from} {len}");
+    }
+    Window::restore(&&board, found);
+    Window::restore(&&board, found);
+    assert_eq!(board.board().flash.chip_status(), found);
+    let counts = board.board().flash.counts;
+    assert_eq!(
+        (counts.erases, counts.programs, counts.status_writes),
+        (2, 3, 2)
+    );
+    for (offset, len, kind) in [
+        (0xE_4FE0, 64, NorFlashErrorKind::OutOfBounds),
+        (u32::MAX, 64, NorFlashErrorKind::OutOfBounds),
+        (16, 32, NorFlashErrorKind::NotAligned),
+        (0, 31, NorFlashErrorKind::NotAligned),
+    ] {
+        assert_eq!(window.write(offset, &[0; 64][..len]), Err(kind));
+    }
+    for (from, to, kind) in [
+        (0xE_4000, 0xE_6000, NorFlashErrorKind::OutOfBounds),
+        (0x2000, 0x1000, NorFlashErrorKind::OutOfBounds),
+        (0x800, 0x1000, NorFlashErrorKind::NotAligned),
+    ] {
+        assert_eq!(window.erase(from, to), Err(kind));
+    }
+    let end = window.read(0xE_5000, &mut [0]);
+    assert_eq!(end, Err(NorFlashErrorKind::OutOfBounds));
+    assert_eq!(board.board().flash.counts.programs, 3);
+    no_fault(&board);
+}
+
+#[test]
+fn a_window_feeds_the_watchdog() {
+    let board = board();
+    Watchdog::new(&board).start(100);
+    let mut window = Window::new(&board, PARTITIONS.get(PartitionId::OtaTemp).unwrap());
+    for _ in 0..3 {
+        assert!(!bites_within(&board, 90));
+        window.read(0, &mut [0]).unwrap();
+    }
+    assert!(bites_within(&board, 101));
 }
 
 #[test]

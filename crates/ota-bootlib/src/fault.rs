@@ -79,6 +79,9 @@ impl Fault {
         }
     }
 
+    /// No fault: the update is given up for a reason that is kept elsewhere.
+    pub(crate) const GIVEN_UP: Self = Self(NonZeroU32::MAX);
+
     #[inline(never)]
     pub(crate) fn from_driver<E: NorFlashError>(part: Part, offset: u32, e: &E) -> Self {
         let kind = match e.kind() {

@@ -7,9 +7,9 @@ use crate::bugs::{self, Bug};
 use crate::fault::{Fault, FaultKind, Part};
 
 /// A partition together with what it is called in a [`Fault`].
-pub(crate) struct Place<'a, P> {
+pub(crate) struct Place<P> {
     pub part: Part,
-    pub flash: &'a mut P,
+    pub flash: P,
 }
 
 /// The work buffer as two equal pieces of whole program units.
@@ -19,16 +19,20 @@ pub(crate) struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// `None`: too short for two program units.
-    pub fn new<P: NorFlash>(buf: &'a mut [u8]) -> Option<Self> {
+    /// Too short for two program units: all of it in `a`, for reading.
+    pub fn new<P: NorFlash>(buf: &'a mut [u8]) -> Self {
         let half = buf.len().min(2 * P::ERASE_SIZE) / 2;
         let len = half - half % P::WRITE_SIZE.max(P::READ_SIZE);
-        let (a, rest) = buf.split_at_mut_checked(len)?;
-        let b = rest.get_mut(..len)?;
-        (len != 0).then_some(Self { a, b })
+        if len == 0 {
+            return Self { a: buf, b: &mut [] };
+        }
+        let (a, rest) = buf.split_at_mut_checked(len).unwrap_or_default();
+        let b = rest.get_mut(..len).unwrap_or_default();
+        Self { a, b }
     }
 
     /// Shortens the pieces to what is left of a sector at `at`.
+    #[inline(always)]
     fn cut(&mut self, left: u32) -> (&mut [u8], &mut [u8]) {
         let n = self.a.len().min(left as usize);
         (
@@ -38,31 +42,49 @@ impl<'a> Pieces<'a> {
     }
 }
 
-impl<P: NorFlash> Place<'_, P> {
-    #[inline(never)]
-    pub fn read(&mut self, at: u32, buf: &mut [u8]) -> Result<(), Fault> {
-        match self.flash.read(at, buf) {
+impl<P: NorFlash> Place<P> {
+    fn done(&self, at: u32, result: Result<(), P::Error>) -> Result<(), Fault> {
+        match result {
             Ok(()) => Ok(()),
             Err(e) => Err(Fault::from_driver(self.part, at, &e)),
         }
     }
 
     #[inline(never)]
-    pub fn erase<H: Hooks>(&mut self, at: u32, hooks: &mut H) -> Result<(), Fault> {
+    pub fn read(&mut self, at: u32, buf: &mut [u8]) -> Result<(), Fault> {
+        let result = self.flash.read(at, buf);
+        self.done(at, result)
+    }
+
+    #[inline(never)]
+    pub fn erase<H: Hooks + ?Sized>(&mut self, at: u32, hooks: &mut H) -> Result<(), Fault> {
         hooks.tick();
-        match self
-            .flash
-            .erase(at, at.saturating_add(P::ERASE_SIZE as u32))
-        {
-            Ok(()) => Ok(()),
-            Err(e) => Err(Fault::from_driver(self.part, at, &e)),
-        }
+        let end = at.saturating_add(P::ERASE_SIZE as u32);
+        let result = self.flash.erase(at, end);
+        self.done(at, result)
+    }
+
+    /// Programs `bytes`, whole program units.
+    #[inline(never)]
+    pub fn write<H: Hooks + ?Sized>(
+        &mut self,
+        at: u32,
+        bytes: &[u8],
+        hooks: &mut H,
+    ) -> Result<(), Fault> {
+        hooks.tick();
+        let result = self.flash.write(at, bytes);
+        self.done(at, result)
+    }
+
+    pub const fn read_back(&self, at: u32) -> Fault {
+        Fault::new(self.part, at, FaultKind::ReadBack)
     }
 
     /// Programs `bytes` (whole program units) into erased flash and reads them
     /// back into `back`, which is as long.
     #[inline(never)]
-    pub fn program<H: Hooks>(
+    pub fn program<H: Hooks + ?Sized>(
         &mut self,
         at: u32,
         bytes: &[u8],
@@ -70,51 +92,50 @@ impl<P: NorFlash> Place<'_, P> {
         hooks: &mut H,
     ) -> Result<(), Fault> {
         if !is_blank(bytes) {
-            hooks.tick();
-            if let Err(e) = self.flash.write(at, bytes) {
-                return Err(Fault::from_driver(self.part, at, &e));
-            }
+            self.write(at, bytes, hooks)?;
         }
         self.read(at, back)?;
         if bytes == back {
             Ok(())
         } else {
-            Err(Fault::new(self.part, at, FaultKind::ReadBack))
+            Err(self.read_back(at))
         }
     }
 }
 
+#[inline(never)]
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0xFF)
 }
 
-/// Erases the sector at `to_at` of `to` (`None`: of `from` too) and copies the
-/// one at `from_at` of `from` there. Tried a second time when it does not read back.
-#[inline(never)]
+/// Active or update slot by name.
+#[inline(always)]
+fn pick<'s, P>(slots: &'s mut (&mut Place<P>, &mut Place<P>), part: Part) -> &'s mut Place<P> {
+    match part {
+        Part::Active => slots.0,
+        _ => slots.1,
+    }
+}
+
+/// Erases the sector at `to_at` of one slot and copies the one at `from_at` of
+/// one slot there. Tried a second time when it does not read back.
+#[inline(always)]
 pub(crate) fn copy_sector<P: NorFlash, H: Hooks>(
-    from: &mut Place<'_, P>,
-    from_at: u32,
-    mut to: Option<&mut Place<'_, P>>,
-    to_at: u32,
+    mut slots: (&mut Place<P>, &mut Place<P>),
+    (from, from_at): (Part, u32),
+    (to, to_at): (Part, u32),
     pieces: &mut Pieces<'_>,
     hooks: &mut H,
 ) -> Result<(), Fault> {
     let mut again = true;
     let mut at = 0;
     while at < P::ERASE_SIZE as u32 {
-        if at == 0 && !taken_as_erased(to.as_deref_mut(), to_at, pieces)? {
-            match &mut to {
-                Some(to) => to.erase(to_at, hooks)?,
-                None => from.erase(to_at, hooks)?,
-            }
+        if at == 0 && !taken_as_erased(pick(&mut slots, to), to_at, pieces)? {
+            pick(&mut slots, to).erase(to_at, hooks)?;
         }
         let (a, b) = pieces.cut(P::ERASE_SIZE as u32 - at);
-        from.read(from_at.saturating_add(at), a)?;
-        let at_to = to_at.saturating_add(at);
-        let done = match &mut to {
-            Some(to) => to.program(at_to, a, b, hooks),
-            None => from.program(at_to, a, b, hooks),
-        };
+        pick(&mut slots, from).read(from_at.saturating_add(at), a)?;
+        let done = pick(&mut slots, to).program(to_at.saturating_add(at), a, b, hooks);
         at += a.len() as u32;
         if let Err(f) = done {
             if f.kind() != FaultKind::ReadBack || !again {
@@ -129,14 +150,13 @@ pub(crate) fn copy_sector<P: NorFlash, H: Hooks>(
 
 /// The planted bug of that name: blank is taken for erased.
 fn taken_as_erased<P: NorFlash>(
-    to: Option<&mut Place<'_, P>>,
+    to: &mut Place<P>,
     to_at: u32,
     pieces: &mut Pieces<'_>,
 ) -> Result<bool, Fault> {
     if !bugs::has(Bug::BlankIsEvidence) {
         return Ok(false);
     }
-    let Some(to) = to else { return Ok(false) };
     let mut at = 0;
     while at < P::ERASE_SIZE as u32 {
         let (a, _) = pieces.cut(P::ERASE_SIZE as u32 - at);
@@ -150,10 +170,10 @@ fn taken_as_erased<P: NorFlash>(
 }
 
 /// Whether the sectors at `at` of `a` and of `b` hold the same.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn same_sector<P: NorFlash>(
-    a: &mut Place<'_, P>,
-    b: &mut Place<'_, P>,
+    a: &mut Place<P>,
+    b: &mut Place<P>,
     mut at: u32,
     pieces: &mut Pieces<'_>,
 ) -> Result<bool, Fault> {

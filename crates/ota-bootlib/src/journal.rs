@@ -13,11 +13,12 @@
 //!   after a reset is a snapshot of the whole state, [`Journal::settle`].
 
 use embedded_storage::nor_flash::NorFlash;
-use ota_verify::Crc32;
+use ota_verify::crc32;
 
 use crate::Hooks;
 use crate::bugs::{self, Bug};
 use crate::fault::{Fault, FaultKind, Part};
+use crate::io::Place;
 use crate::state::{CELLS, Cell, State, cell};
 
 /// Bytes of a record.
@@ -33,43 +34,62 @@ const KEEP: usize = 8;
 /// unknown records and a little to write.
 const MIN_ROWS: u32 = 2 * CELLS as u32 + KEEP as u32 + 8;
 
-/// A cell that is not written in snapshots.
-const CLEAR: Cell = [0; 5];
-
-/// A row as little-endian words.
+/// A row; aligned, so that its little-endian words are read at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Row([u32; ROW / 4]);
+#[repr(C, align(4))]
+struct Row([u8; ROW]);
 
 impl Row {
-    const BLANK: Self = Self([!0; ROW / 4]);
-    const CLOSED: Self = Self([0; ROW / 4]);
+    const CLOSED: Self = Self([0; ROW]);
 
     /// Whether this is a record at all, of whatever type.
+    #[inline(never)]
     fn is_record(&self) -> bool {
         let torn = bugs::has(Bug::TornStateSaved) && !self.is_unknown();
-        self.kind() != 0 && self.kind() != 0xFF && (self.0[7] == crc(&self.0) || torn)
+        self.kind() != 0 && self.kind() != 0xFF && (self.word(28) == self.crc() || torn)
+    }
+
+    fn is_blank(&self) -> bool {
+        crate::io::is_blank(&self.0)
+    }
+
+    fn word(&self, at: usize) -> u32 {
+        let (_, rest) = self.0.split_at(at);
+        rest.first_chunk().map_or(0, |w| u32::from_le_bytes(*w))
+    }
+
+    fn set_word(&mut self, at: usize, word: u32) {
+        let (_, rest) = self.0.split_at_mut(at);
+        if let Some(w) = rest.first_chunk_mut() {
+            *w = word.to_le_bytes();
+        }
+    }
+
+    fn crc(&self) -> u32 {
+        crc32(self.0.first_chunk::<28>().unwrap_or(&[0; 28]))
     }
 
     fn kind(&self) -> u8 {
-        self.0[0] as u8
+        self.0[0]
     }
 
     /// Cell of the payload.
     fn cell(&self) -> usize {
-        usize::from((self.0[0] >> 8) as u8)
+        usize::from(self.0[1])
     }
 
     /// `CORE`: rows of the snapshot in front of it. `DELTA`: row of its snapshot's core.
     fn link(&self) -> u32 {
-        self.0[0] >> 16
+        self.word(0) >> 16
     }
 
     fn seq(&self) -> u32 {
-        self.0[1]
+        self.word(4)
     }
 
-    fn data(&self) -> Cell {
-        [self.0[2], self.0[3], self.0[4], self.0[5], self.0[6]]
+    fn data(&mut self) -> &mut Cell {
+        let [_, _, _, _, _, _, _, _, data @ .., _, _, _, _] = &mut self.0;
+        data
     }
 
     fn is_unknown(&self) -> bool {
@@ -77,21 +97,12 @@ impl Row {
     }
 }
 
-#[inline(never)]
-fn crc(words: &[u32; ROW / 4]) -> u32 {
-    let mut crc = Crc32::new();
-    for word in &words[..7] {
-        crc.update(&word.to_le_bytes());
-    }
-    crc.value()
-}
-
 /// The boot journal on one partition of two halves.
+///
+/// In this order: short offsets make short code.
+#[repr(C)]
 pub struct Journal<P> {
-    flash: P,
-    state: State,
-    /// The row read last.
-    row: Row,
+    place: Place<P>,
     /// Address of the half that holds the state, and of the other one.
     half: u32,
     other: u32,
@@ -107,15 +118,18 @@ pub struct Journal<P> {
     settled: bool,
     /// Cell of the newest record, when it is a `DELTA` and the last row; else [`NO_CELL`].
     tail_cell: u8,
-    /// The newest snapshot's core as it was read at the reset, when nothing else
-    /// in its half says that it is solid: all zeros otherwise.
-    unproven: Row,
     /// Next row to write.
     next: u32,
     /// Row of the newest snapshot's core.
     core: u32,
     /// Sequence number of the next row.
     seq: u32,
+    /// The row read last.
+    row: Row,
+    state: State,
+    /// The newest snapshot's core as it was read at the reset, when nothing else
+    /// in its half says that it is solid: of type 0 otherwise.
+    unproven: Row,
 }
 
 const NO_CELL: u8 = 0xFF;
@@ -138,10 +152,21 @@ impl<P: NorFlash> Journal<P> {
     /// to whole sectors) has fewer than 56 rows, or the program unit is no power
     /// of two up to 256; else what the flash driver reports.
     pub fn open(flash: P) -> Result<Self, Fault> {
-        let mut j = Self {
-            flash,
+        let mut j = Self::closed(flash);
+        j.find()?;
+        Ok(j)
+    }
+
+    /// A journal that was not looked at: blank.
+    #[inline(never)]
+    pub(crate) const fn closed(flash: P) -> Self {
+        Self {
+            place: Place {
+                part: Part::Journal,
+                flash,
+            },
+            row: Row::CLOSED,
             state: State::new(),
-            row: Row::BLANK,
             half: 0,
             other: 0,
             blank: true,
@@ -154,12 +179,25 @@ impl<P: NorFlash> Journal<P> {
             next: 0,
             core: 0,
             seq: 1,
-        };
-        j.find()?;
-        Ok(j)
+        }
     }
 
-    fn find(&mut self) -> Result<(), Fault> {
+    /// Looks for the state. Without one, or after an error, it is a new one.
+    #[inline(never)]
+    pub(crate) fn find(&mut self) -> Result<(), Fault> {
+        let found = self.search();
+        if self.blank {
+            self.forget();
+        }
+        found
+    }
+
+    /// Takes the state for a new one, whatever was read.
+    pub(crate) fn forget(&mut self) {
+        self.state = State::new();
+    }
+
+    fn search(&mut self) -> Result<(), Fault> {
         // Half 0 is "the other one" when there is no state: it is written first.
         let second = self.half_len();
         self.half = second;
@@ -173,21 +211,26 @@ impl<P: NorFlash> Journal<P> {
             return Err(Fault::new(Part::Journal, 0, FaultKind::Geometry));
         }
         let (a, b) = (self.first_seq(0)?, self.first_seq(second)?);
-        let (newer, newest, older) = if b > a { (second, b, a) } else { (0, a, b) };
         // A half without a row 0 holds nothing; and one whose newest snapshot is
         // torn leaves it to the other, older one, which is then on its own.
-        if newest != 0 && self.load(newer)? {
-            self.half = newer;
-            self.other_ok = older != 0;
-        } else if older != 0 && self.load(second - newer)? {
-            self.half = second - newer;
-        } else {
-            self.state = State::new();
-            return Ok(());
+        let (mut half, mut seq, mut other) = if b > a { (second, b, a) } else { (0, a, b) };
+        loop {
+            if seq != 0 {
+                self.load(half)?;
+            }
+            if !self.blank {
+                self.half = half;
+                self.other = second - half;
+                self.other_ok = other != 0;
+                return Ok(());
+            }
+            if other == 0 {
+                return Ok(());
+            }
+            half = second - half;
+            seq = other;
+            other = 0;
         }
-        self.other = second - self.half;
-        self.blank = false;
-        Ok(())
     }
 
     /// No valid state was found: first start, or the journal was lost.
@@ -207,7 +250,7 @@ impl<P: NorFlash> Journal<P> {
 
     /// Gives the partition back.
     pub fn release(self) -> P {
-        self.flash
+        self.place.flash
     }
 
     /// The state to change before [`write_all`](Self::write_all) or [`write_cell`](Self::write_cell).
@@ -218,7 +261,7 @@ impl<P: NorFlash> Journal<P> {
     // ---- reading ------------------------------------------------------------
 
     fn half_len(&self) -> u32 {
-        self.flash.capacity() as u32 / 2 / Self::ERASE * Self::ERASE
+        self.place.flash.capacity() as u32 / 2 / Self::ERASE * Self::ERASE
     }
 
     fn rows(&self) -> u32 {
@@ -229,32 +272,23 @@ impl<P: NorFlash> Journal<P> {
     #[inline(never)]
     fn read(&mut self, half: u32, row: u32) -> Result<(), Fault> {
         let at = half + row * Self::STRIDE;
-        let mut b = [0; ROW];
-        if let Err(e) = self.flash.read(at, &mut b) {
-            return Err(Fault::from_driver(Part::Journal, at, &e));
-        }
-        for (w, from) in self.row.0.iter_mut().zip(b.chunks_exact(4)) {
-            *w = u32::from_le_bytes([from[0], from[1], from[2], from[3]]);
-        }
-        Ok(())
+        self.place.read(at, &mut self.row.0)
     }
 
     /// Sequence number of a half's first row, 0 when that is no record.
-    #[inline(never)]
     fn first_seq(&mut self, half: u32) -> Result<u32, Fault> {
         self.read(half, 0)?;
-        if !self.row.is_record() {
-            return Ok(0);
-        }
-        self.saw();
-        Ok(self.row.seq())
+        Ok(if self.saw() { self.row.seq() } else { 0 })
     }
 
-    /// Later rows are numbered above the one that was read.
-    fn saw(&mut self) {
-        if self.row.seq() >= self.seq {
-            self.seq = self.row.seq().saturating_add(1);
+    /// Whether the row is a record; later rows are numbered above it then.
+    #[inline(never)]
+    fn saw(&mut self) -> bool {
+        let is_record = self.row.is_record();
+        if is_record {
+            self.seq = self.seq.max(self.row.seq().saturating_add(1));
         }
+        is_record
     }
 
     /// The last row that is not blank, given that row 0 is not. Single blank
@@ -265,10 +299,10 @@ impl<P: NorFlash> Journal<P> {
         while free - used > 1 {
             let mid = (used + free) / 2;
             self.read(half, mid)?;
-            if self.row == Row::BLANK && mid + 1 < rows {
+            if self.row.is_blank() && mid + 1 < rows {
                 self.read(half, mid + 1)?;
             }
-            if self.row == Row::BLANK {
+            if self.row.is_blank() {
                 free = mid;
             } else {
                 used = mid;
@@ -278,11 +312,12 @@ impl<P: NorFlash> Journal<P> {
     }
 
     /// Finds the newest whole snapshot of `half` and applies what follows it.
+    /// The journal stays blank when there is none.
     #[inline(never)]
-    fn load(&mut self, half: u32) -> Result<bool, Fault> {
+    fn load(&mut self, half: u32) -> Result<(), Fault> {
         let tail = self.tail(half)?;
         let mut row = tail;
-        loop {
+        while self.blank {
             self.read(half, row)?;
             let core = match self.row.kind() {
                 CORE => row,
@@ -291,79 +326,71 @@ impl<P: NorFlash> Journal<P> {
             };
             if core <= row && self.row.is_record() {
                 row = core;
-                if self.load_from(half, core, tail)? {
-                    return Ok(true);
-                }
+                self.load_from(half, core, tail)?;
             }
             if row == 0 {
-                return Ok(false);
+                break;
             }
             row -= 1;
         }
+        Ok(())
     }
 
-    /// Loads the snapshot whose core is at `core` and the records up to `tail`.
+    /// Loads the snapshot whose core is at `core` and the records up to `tail`;
+    /// the journal stays blank when it is not whole.
     /// Each row is read once: what is read here is what is acted on.
     #[inline(never)]
-    fn load_from(&mut self, half: u32, core: u32, tail: u32) -> Result<bool, Fault> {
+    fn load_from(&mut self, half: u32, core: u32, tail: u32) -> Result<(), Fault> {
         self.state = State::new();
         self.core = core;
         self.next = tail + 1;
         self.read(half, core)?;
         let (parts, seq) = (self.row.link(), self.row.seq());
-        if !self.row.is_record() || self.row.kind() != CORE || parts > core {
-            return Ok(false);
+        if self.row.kind() != CORE || !self.put() || parts > core {
+            return Ok(());
         }
-        self.put();
         let mut row = core - parts;
         // A half opens with a snapshot. A later one was only written because
         // that one was read, and a delta only behind a core that was whole.
-        self.unproven = if row > KEEP as u32 {
-            Row::CLOSED
-        } else {
-            self.row
-        };
-        while row <= tail {
-            if row == core {
-                // Read above.
-                self.tail_ok = true;
-                self.tail_cell = NO_CELL;
-                row += 1;
-                continue;
-            }
+        self.unproven = self.row;
+        if row > KEEP as u32 {
+            self.unproven.0[0] = 0;
+        }
+        while row < core {
             self.read(half, row)?;
-            let record = self.row.is_record();
-            if row < core {
-                if !record
-                    || self.row.kind() != PART
-                    || self.row.seq().wrapping_add(core - row) != seq
-                {
-                    return Ok(false);
-                }
-                self.put();
-            } else {
-                self.tail_ok = record;
-                self.tail_cell = NO_CELL;
-                if record && self.row.kind() == DELTA && self.row.link() == core {
-                    self.put();
-                    self.unproven = Row::CLOSED;
-                    self.tail_cell = self.row.cell() as u8;
-                }
-            }
-            if record {
-                self.saw();
+            if self.row.kind() != PART
+                || self.row.seq().wrapping_add(core - row) != seq
+                || !self.put()
+            {
+                return Ok(());
             }
             row += 1;
         }
-        Ok(true)
+        self.tail_ok = true;
+        self.tail_cell = NO_CELL;
+        while row < tail {
+            row += 1;
+            self.read(half, row)?;
+            let delta = self.row.kind() == DELTA && self.row.link() == core;
+            self.tail_ok = if delta { self.put() } else { self.saw() };
+            self.tail_cell = NO_CELL;
+            if delta && self.tail_ok {
+                self.tail_cell = self.row.0[1];
+                self.unproven.0[0] = 0;
+            }
+        }
+        self.blank = false;
+        Ok(())
     }
 
-    /// Takes the payload of the row into the state.
-    fn put(&mut self) {
-        self.saw();
-        if let Some(c) = self.state.cells.get_mut(self.row.cell()) {
-            *c = self.row.data();
+    /// Whether the row is a record; takes its payload into the state then.
+    #[inline(never)]
+    fn put(&mut self) -> bool {
+        let is_record = self.saw();
+        if is_record && let Some(c) = self.state.cell_mut(self.row.cell()) {
+            *c = *self.row.data();
         }
+        is_record
     }
 
     // ---- writing ------------------------------------------------------------
@@ -387,26 +414,7 @@ impl<P: NorFlash> Journal<P> {
     /// Writes a snapshot of the whole state: one change, however much changed.
     #[inline(never)]
     pub(crate) fn write_all<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
-        let need = self.snapshot_rows();
-        if self.make_room(need, hooks)? {
-            let done = self.snapshot(hooks);
-            self.or_change_halves(done, hooks)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// A row that does not read back as written: this half is worn, try the other.
-    #[inline(never)]
-    fn or_change_halves<H: Hooks + ?Sized>(
-        &mut self,
-        done: Result<(), Fault>,
-        hooks: &mut H,
-    ) -> Result<(), Fault> {
-        match done {
-            Err(f) if f.kind() == FaultKind::ReadBack => self.change_halves(hooks),
-            other => other,
-        }
+        self.write(NO_CELL, hooks)
     }
 
     /// Writes one cell of the state. All other cells must be as they were last
@@ -420,39 +428,40 @@ impl<P: NorFlash> Journal<P> {
         // The last row may be unstable. That does no harm when the record to
         // be written replaces exactly what that row says.
         let replaces = self.tail_ok && self.tail_cell == cell;
-        if !self.settled && !replaces {
-            return self.write_all(hooks);
-        }
-        if !self.make_room(1, hooks)? {
-            return Ok(());
-        }
-        let done = self.append(DELTA, cell, self.core, hooks);
-        self.tail_cell = cell;
-        self.or_change_halves(done, hooks)
+        let alone = self.settled || replaces;
+        self.write(if alone { cell } else { NO_CELL }, hooks)
     }
 
-    fn snapshot_rows(&self) -> u32 {
-        1 + self
-            .state
-            .cells
-            .iter()
-            .skip(1)
-            .filter(|c| **c != CLEAR)
-            .count() as u32
-    }
-
-    /// Gets ready to append `need` rows. `false`: the other half was opened
-    /// with a snapshot, and nothing is left to write.
+    /// Writes a cell, or with [`NO_CELL`] a snapshot.
     #[inline(never)]
-    fn make_room<H: Hooks + ?Sized>(&mut self, need: u32, hooks: &mut H) -> Result<bool, Fault> {
+    fn write<H: Hooks + ?Sized>(&mut self, cell: u8, hooks: &mut H) -> Result<(), Fault> {
         let close = if self.closed { 0 } else { 2 };
-        if !self.other_ok || self.next + close + need > self.rows() {
-            if self.other_ok && !self.settled {
-                self.affirm(hooks)?;
+        let need = if cell == NO_CELL {
+            self.snapshot_rows()
+        } else {
+            1
+        };
+        if self.other_ok && self.next + close + need <= self.rows() {
+            match self.write_here(cell, close, hooks) {
+                // This half is worn, try the other.
+                Err(f) if f.kind() == FaultKind::ReadBack => {}
+                done => return done,
             }
-            self.change_halves(hooks)?;
-            return Ok(false);
         }
+        if self.other_ok && !self.settled {
+            self.affirm(hooks)?;
+        }
+        self.change_halves(hooks)
+    }
+
+    /// The same, where it is known that there is room: `close` rows to be
+    /// closed, then what is to be written.
+    fn write_here<H: Hooks + ?Sized>(
+        &mut self,
+        cell: u8,
+        close: u32,
+        hooks: &mut H,
+    ) -> Result<(), Fault> {
         if close != 0 {
             // Closing the last row too, when it is no record.
             let end = self.next + close;
@@ -464,26 +473,31 @@ impl<P: NorFlash> Journal<P> {
             self.next = end;
             self.closed = true;
         }
-        Ok(true)
+        if cell == NO_CELL {
+            return self.snapshot(hooks);
+        }
+        self.append(DELTA, cell, self.core, hooks)?;
+        self.tail_cell = cell;
+        Ok(())
+    }
+
+    fn snapshot_rows(&self) -> u32 {
+        let mut rows = 1;
+        for cell in 1..CELLS as u8 {
+            rows += u32::from(!self.state.is_clear(cell));
+        }
+        rows
     }
 
     /// Before the other half, the older one, is erased: makes sure that this half
     /// holds the state. Only after many cuts in a row is there a doubt, and then
     /// the one record on which all rests is programmed again as it is.
     fn affirm<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
-        let core = self.unproven;
-        if core == Row::CLOSED || bugs::has(Bug::LastSureStateErased) {
+        if self.unproven.kind() == 0 || bugs::has(Bug::LastSureStateErased) {
             return Ok(());
         }
-        self.row = core;
-        self.program(self.core, hooks)?;
-        self.read(self.half, self.core)?;
-        if self.row == core {
-            Ok(())
-        } else {
-            let at = self.half + self.core * Self::STRIDE;
-            Err(Fault::new(Part::Journal, at, FaultKind::ReadBack))
-        }
+        self.row = self.unproven;
+        self.program(self.core, hooks)
     }
 
     /// Programs a row to zeros, whatever it held. Repeating it does no harm.
@@ -499,7 +513,6 @@ impl<P: NorFlash> Journal<P> {
     fn snapshot<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
         let mut parts = 0;
         for cell in 1..CELLS as u8 {
-            let content = self.state.cells.get(usize::from(cell));
             // A half opens with two parts at least. Row 0 says whether it counts, so
             // it must be known to be whole when there is a state; and the first row
             // to be closed, should this be cut, must not be the core.
@@ -507,7 +520,7 @@ impl<P: NorFlash> Journal<P> {
                 && parts < 2
                 && cell >= CELLS as u8 - 2
                 && !bugs::has(Bug::RowZeroHole);
-            if first || content.is_some_and(|c| *c != CLEAR) {
+            if first || !self.state.is_clear(cell) {
                 self.append(PART, cell, 0, hooks)?;
                 parts += 1;
             }
@@ -556,10 +569,7 @@ impl<P: NorFlash> Journal<P> {
         let mut at = self.half;
         let end = at + self.half_len();
         while at < end {
-            hooks.tick();
-            if let Err(e) = self.flash.erase(at, at + Self::ERASE) {
-                return Err(Fault::from_driver(Part::Journal, at, &e));
-            }
+            self.place.erase(at, hooks)?;
             at += Self::ERASE;
         }
         self.next = 0;
@@ -582,7 +592,9 @@ impl<P: NorFlash> Journal<P> {
             row -= 1;
             self.read(self.other, row)?;
             let kind = self.row.kind();
-            if self.row.is_unknown() && self.row.is_record() && !seen.contains(&kind) {
+            // `contains` is a word-wise search, ten times as long.
+            #[allow(clippy::manual_contains)]
+            if self.row.is_unknown() && self.row.is_record() && !seen.iter().any(|s| *s == kind) {
                 let Some(s) = seen.get_mut(kept) else { break };
                 *s = kind;
                 kept += 1;
@@ -593,7 +605,6 @@ impl<P: NorFlash> Journal<P> {
     }
 
     /// Appends a record with the content of `cell`.
-    #[inline(never)]
     fn append<H: Hooks + ?Sized>(
         &mut self,
         kind: u8,
@@ -601,9 +612,10 @@ impl<P: NorFlash> Journal<P> {
         link: u32,
         hooks: &mut H,
     ) -> Result<(), Fault> {
-        self.row.0[0] = u32::from(kind) | u32::from(cell) << 8 | link << 16;
-        if let Some(data) = self.state.cells.get(usize::from(cell)) {
-            self.row.0[2..7].copy_from_slice(data);
+        let what = u32::from(kind) | u32::from(cell) << 8;
+        self.row.set_word(0, what | link << 16);
+        if let Some(data) = self.state.cell(usize::from(cell)) {
+            *self.row.data() = *data;
         }
         self.append_row(hooks)
     }
@@ -611,18 +623,12 @@ impl<P: NorFlash> Journal<P> {
     /// Appends the record in `self.row`, numbered anew.
     #[inline(never)]
     fn append_row<H: Hooks + ?Sized>(&mut self, hooks: &mut H) -> Result<(), Fault> {
-        self.row.0[1] = self.seq;
-        self.row.0[7] = crc(&self.row.0);
+        self.row.set_word(4, self.seq);
+        self.row.set_word(28, self.row.crc());
         // Until it is known to be good, this row may be anything: should the
         // caller go on after an error, it closes it first.
         let closed = core::mem::replace(&mut self.closed, false);
-        let written = self.row;
         self.program(self.next, hooks)?;
-        self.read(self.half, self.next)?;
-        if self.row != written {
-            let at = self.half + self.next * Self::STRIDE;
-            return Err(Fault::new(Part::Journal, at, FaultKind::ReadBack));
-        }
         self.closed = closed;
         self.tail_ok = true;
         self.next += 1;
@@ -630,20 +636,26 @@ impl<P: NorFlash> Journal<P> {
         Ok(())
     }
 
+    /// Programs `self.row` as row `row` and reads it back.
     #[inline(never)]
     fn program<H: Hooks + ?Sized>(&mut self, row: u32, hooks: &mut H) -> Result<(), Fault> {
         let at = self.half + row * Self::STRIDE;
-        let mut unit = [0xFF; 256];
-        for (to, w) in unit.chunks_exact_mut(4).zip(&self.row.0) {
-            to.copy_from_slice(&w.to_le_bytes());
+        let written = self.row;
+        if Self::STRIDE as usize == ROW {
+            self.place.write(at, &written.0, hooks)?;
+        } else {
+            let mut unit = [0xFF; 256];
+            for (to, from) in unit.iter_mut().zip(&written.0) {
+                *to = *from;
+            }
+            let unit = unit.get(..Self::STRIDE as usize).unwrap_or(&[]);
+            self.place.write(at, unit, hooks)?;
         }
-        hooks.tick();
-        match self
-            .flash
-            .write(at, unit.get(..Self::STRIDE as usize).unwrap_or(&[]))
-        {
-            Ok(()) => Ok(()),
-            Err(e) => Err(Fault::from_driver(Part::Journal, at, &e)),
+        self.read(self.half, row)?;
+        if self.row == written {
+            Ok(())
+        } else {
+            Err(self.place.read_back(at))
         }
     }
 }

@@ -50,7 +50,7 @@ pub use state::{
     CELL, CELLS, FailCode, FailedOffer, Failure, OFFERS, Phase, ResumeIdentity, State, Strategy,
     VERSION_LEN, VersionText,
 };
-pub use verify::{Image, ImageCheck, Refused, Verify};
+pub use verify::{Image, ImageCheck, Refused, RuleCheck, Verify};
 
 /// Called before each flash operation and during long reads.
 ///

@@ -24,7 +24,7 @@ use ota_verify::crc16_xmodem;
 use crate::Hooks;
 use crate::fault::Fault;
 use crate::start::Loader;
-use crate::state::{FailCode, Phase, Strategy, flag};
+use crate::state::{FailCode, Phase, Strategy, cell, flag};
 use crate::verify::Verify;
 
 /// Bytes of the mailbox that are looked at: whole units of 32 bytes.
@@ -50,11 +50,16 @@ pub enum Mail {
     Revert,
 }
 
+/// Sizes of the structures.
+static SIZES: [u8; 7] = [30, 33, 34, 37, 87, 211, 215];
+
 const REVY: u32 = 0x5245_5659;
 const REVV: u32 = 0x5245_5656;
 const RSUF: u32 = 0x5253_5546;
 const ROBK: u32 = 0x524F_424B;
 
+// Not inlined: a byte-wise load is longer than a call.
+#[inline(never)]
 fn u32_at(b: &[u8; MAIL_LEN], at: usize) -> u32 {
     match b.get(at..).and_then(|b| b.first_chunk()) {
         Some(bytes) => u32::from_le_bytes(*bytes),
@@ -69,7 +74,7 @@ impl Mail {
         // All FF behind the structure: its size is at least this.
         let used = b.iter().rposition(|&x| x != 0xFF)? + 1;
         let mut found = None;
-        for size in [30, 33, 34, 37, 87, 211, 215] {
+        for size in SIZES.iter().map(|size| usize::from(*size)) {
             let (Some(body), Some(crc)) = (b.get(..size - 2), b.get(size - 2..size)) else {
                 continue;
             };
@@ -96,17 +101,25 @@ impl Mail {
 
     /// What the loader leaves for C firmware before a trial: an
     /// `ota_boot_param_t` of 34 bytes with `REVV` and count 1, padded with FF.
-    pub fn on_trial() -> [u8; 64] {
+    pub const fn on_trial() -> [u8; 64] {
         let mut b = [0; 64];
         let (head, tail) = b.split_at_mut(34);
-        head[14..18].copy_from_slice(&REVV.to_le_bytes());
-        head[18] = 1;
-        let crc = crc16_xmodem(0, &head[..32]);
-        head[32..].copy_from_slice(&crc.to_le_bytes());
-        tail.fill(0xFF);
+        let (body, sum) = head.split_at_mut(32);
+        let (_, flag) = body.split_at_mut(14);
+        let (flag, count) = flag.split_at_mut(4);
+        flag.copy_from_slice(&REVV.to_le_bytes());
+        count[0] = 1;
+        sum.copy_from_slice(&crc16_xmodem(0, body).to_le_bytes());
+        let mut i = 0;
+        while i < tail.len() {
+            tail[i] = 0xFF;
+            i += 1;
+        }
         b
     }
 }
+
+static ON_TRIAL: [u8; 64] = Mail::on_trial();
 
 impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     fn mail(&mut self) -> Result<Option<Mail>, Fault> {
@@ -114,15 +127,8 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             return Ok(None);
         };
         let mut b = [0xFF; MAIL_LEN];
-        // The flag decides whether the rest is worth reading.
-        mailbox.read(0, &mut b[..32])?;
-        if crate::io::is_blank(&b[14..18]) {
-            return Ok(None);
-        }
         let len = mailbox.flash.capacity().min(MAIL_LEN);
-        if let Some(rest) = b.get_mut(32..len) {
-            mailbox.read(32, rest)?;
-        }
+        mailbox.read(0, b.get_mut(..len).unwrap_or_default())?;
         Ok(Mail::parse(&b))
     }
 
@@ -142,10 +148,10 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         };
         let s = self.journal.state_mut();
         s.forget_update();
-        s.set_version(&crate::state::VersionText::NONE);
         s.set_tries(0);
-        s.set_offer(&[0; 16]);
-        s.clear_cells(crate::state::cell::RESUME, 3);
+        s.clear_cells(cell::VERSION, 2);
+        // With the offer, which lies behind the download.
+        s.clear_cells(cell::RESUME, 4);
         s.set_phase(Phase::Requested);
         s.set_raw_strategy(strategy as u8);
         s.set_package_len(len);
@@ -199,16 +205,20 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         self.journal.settle(self.hooks)?;
         if let Some(mailbox) = &mut self.mailbox {
             mailbox.erase(0, self.hooks)?;
-            let len = P::WRITE_SIZE.max(64);
             let (mut mail, mut back) = ([0xFF; 256], [0; 256]);
-            mail[..64].copy_from_slice(&Mail::on_trial());
-            let (mail, back) = (mail.get(..len), back.get_mut(..len));
-            mailbox.program(
-                0,
-                mail.unwrap_or_default(),
-                back.unwrap_or_default(),
-                self.hooks,
-            )?;
+            if P::WRITE_SIZE <= ON_TRIAL.len() {
+                let (back, _) = back.split_at_mut(ON_TRIAL.len());
+                mailbox.program(0, &ON_TRIAL, back, self.hooks)?;
+            } else {
+                mail[..ON_TRIAL.len()].copy_from_slice(&ON_TRIAL);
+                let (mail, back) = (mail.get(..P::WRITE_SIZE), back.get_mut(..P::WRITE_SIZE));
+                mailbox.program(
+                    0,
+                    mail.unwrap_or_default(),
+                    back.unwrap_or_default(),
+                    self.hooks,
+                )?;
+            }
         }
         Ok(())
     }

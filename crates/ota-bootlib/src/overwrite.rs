@@ -17,19 +17,16 @@ use embedded_storage::nor_flash::NorFlash;
 
 use crate::Hooks;
 use crate::fault::{Fault, Part};
-use crate::start::{Loader, Passed};
+use crate::start::Loader;
 use crate::state::Phase;
 use crate::verify::Verify;
 
 impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// Verifies the new image, plans the copy and makes the plan durable.
-    pub(crate) fn overwrite_begin(&mut self) -> Passed {
+    pub(crate) fn overwrite_begin(&mut self) -> Result<(), Fault> {
         let update = self.update.flash.capacity() as u32 / Self::SECTOR;
-        if !self.plan(update)? {
-            return Ok(false);
-        }
-        self.go(Phase::Installing, false, false)?;
-        Ok(true)
+        self.plan(update)?;
+        self.go(Phase::Installing, false, false)
     }
 
     /// Copies what is left, verifies the result and begins the trial, which

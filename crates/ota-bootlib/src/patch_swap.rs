@@ -16,12 +16,13 @@
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::Hooks;
-use crate::start::{Loader, Passed};
+use crate::fault::Fault;
+use crate::start::Loader;
 use crate::verify::Verify;
 
 impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// Plans the rebuild; the swap is planned when the image is there.
-    pub(crate) fn patch_swap_begin(&mut self) -> Passed {
+    pub(crate) fn patch_swap_begin(&mut self) -> Result<(), Fault> {
         self.patch_begin()
     }
 }

@@ -31,7 +31,7 @@ use crate::Hooks;
 use crate::fault::{Fault, FaultKind, Part};
 use crate::io::Place;
 use crate::patch::Section;
-use crate::start::{Loader, Passed};
+use crate::start::Loader;
 use crate::state::{FailCode, Phase, Strategy, cell};
 use crate::verify::Verify;
 
@@ -41,8 +41,8 @@ const DEFAULT_SLICE: u32 = 64 << 10;
 /// Slots as something that can be read, shared with a writer: one up to `split`, the
 /// other from there on.
 struct Shared<'c, 'a, P> {
-    front: &'c RefCell<&'c mut Place<'a, P>>,
-    rest: &'c RefCell<&'c mut Place<'a, P>>,
+    front: &'c RefCell<&'c mut Place<&'a mut P>>,
+    rest: &'c RefCell<&'c mut Place<&'a mut P>>,
     split: u32,
     /// What is offset 0 in the first.
     base: u32,
@@ -51,7 +51,7 @@ struct Shared<'c, 'a, P> {
 
 impl<'c, 'a, P> Shared<'c, 'a, P> {
     /// `len` bytes at `base` of one slot.
-    fn of(slot: &'c RefCell<&'c mut Place<'a, P>>, base: u32, len: u32) -> Self {
+    fn of(slot: &'c RefCell<&'c mut Place<&'a mut P>>, base: u32, len: u32) -> Self {
         Shared {
             front: slot,
             rest: slot,
@@ -96,7 +96,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     }
 
     /// Checks the whole plan of a rebuild, and makes it durable.
-    pub(crate) fn patch_begin(&mut self) -> Passed {
+    pub(crate) fn patch_begin(&mut self) -> Result<(), Fault> {
         let s = self.journal.state_mut();
         if s.slice_len() == 0 {
             s.set_slice_len(DEFAULT_SLICE);
@@ -105,8 +105,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         let room = self.update.flash.capacity() as u32;
         let inside = at.checked_add(len).is_some_and(|end| end <= room);
         if !inside || len == 0 || slice % Self::SECTOR != 0 {
-            self.refuse(FailCode::Request, 0);
-            return Ok(false);
+            return self.give_up(FailCode::Request, 0);
         }
         let to = self.patch_end();
         let (mut fits, mut fits_moved) = (true, at.is_multiple_of(Self::SECTOR) && to > at);
@@ -126,17 +125,14 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             whole = section.new_len == slice || next == len;
         }
         if !whole {
-            self.refuse(FailCode::Patch, next);
-            return Ok(false);
+            return self.give_up(FailCode::Patch, next);
         }
         let wanted = self.journal.state().image_len();
         if wanted != 0 && wanted != total {
-            self.refuse(FailCode::Size, total);
-            return Ok(false);
+            return self.give_up(FailCode::Size, total);
         }
         if !fits && !fits_moved {
-            self.refuse(FailCode::Space, total);
-            return Ok(false);
+            return self.give_up(FailCode::Space, total);
         }
         self.journal.state_mut().set_image_len(total);
         let next = if fits {
@@ -144,8 +140,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         } else {
             Phase::Moving
         };
-        self.go(next, self.known_good(), false)?;
-        Ok(true)
+        self.go(next, self.known_good(), false)
     }
 
     /// Moves the patch to the end of its slot, from the last sector down.
@@ -169,25 +164,19 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         self.journal.settle(self.hooks)?;
         while self.journal.state().package_len() != 0 {
             if !self.rebuild_slice()? {
-                self.refuse(FailCode::Patch, self.journal.state().package_at());
-                return self.go(Phase::Idle, self.known_good(), true);
+                return self.give_up(FailCode::Patch, self.journal.state().package_at());
             }
             self.journal.write_cell(cell::PACKAGE, self.hooks)?;
         }
         // From here on there is a whole image in the update slot.
         self.journal.state_mut().clear_cells(cell::PACKAGE, 1);
         self.steps = 0;
-        let begun = match self.strategy() {
+        match self.strategy() {
             #[cfg(feature = "patch-swap")]
-            Some(Strategy::PatchSwap) => self.swap_begin()?,
+            Some(Strategy::PatchSwap) => self.swap_begin(),
             #[cfg(feature = "in-place")]
-            Some(Strategy::InPlace) => self.overwrite_begin()?,
-            _ => false,
-        };
-        if begun {
-            Ok(())
-        } else {
-            self.go(Phase::Idle, self.known_good(), true)
+            Some(Strategy::InPlace) => self.overwrite_begin(),
+            _ => Err(Fault::GIVEN_UP),
         }
     }
 
@@ -211,7 +200,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
 
     /// Rebuilds one slice into the update slot, from the first section of what is left
     /// of the patch, and takes that off. `false`: the patch is damaged.
-    fn rebuild_slice(&mut self) -> Passed {
+    fn rebuild_slice(&mut self) -> Result<bool, Fault> {
         let s = self.journal.state();
         let (len, base, slice, made) =
             (s.package_len(), s.package_at(), s.slice_len(), s.rebuilt());

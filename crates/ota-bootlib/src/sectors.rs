@@ -6,7 +6,7 @@ use crate::Hooks;
 use crate::bugs::{self, Bug};
 use crate::fault::{Fault, Part};
 use crate::io::copy_sector;
-use crate::start::{Loader, Passed};
+use crate::start::Loader;
 use crate::state::{FailCode, MAP_BITS, cell};
 use crate::verify::Verify;
 
@@ -37,17 +37,16 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// Verifies the image in the update slot, which may have up to `room`
     /// sectors, and maps the sectors in which it differs from the active slot.
     #[inline(never)]
-    pub(crate) fn plan(&mut self, room: u32) -> Passed {
+    pub(crate) fn plan(&mut self, room: u32) -> Result<(), Fault> {
         if !self.judge(Part::Update, self.journal.state().image_len()) {
-            return Ok(false);
+            return Err(Fault::GIVEN_UP);
         }
         self.take_image();
         self.journal.state_mut().clear_cells(cell::MAP, 2);
         let mut i = self.sectors();
         let room = room.min(self.active.flash.capacity() as u32 / Self::SECTOR);
         if i == 0 || i > room.min(MAX_SECTORS) {
-            self.refuse(FailCode::Size, self.image.total);
-            return Ok(false);
+            return self.give_up(FailCode::Size, self.image.total);
         }
         while i > 0 {
             i -= 1;
@@ -59,7 +58,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
                 self.journal.state_mut().set_map_bit(bit);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Whether the next step is already recorded as done.
@@ -84,33 +83,30 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     }
 
     /// The next step, unless it is recorded as done: copies sector `from` of
-    /// one slot to sector `to` of the other and records that.
-    #[inline(never)]
+    /// the other slot to sector `to` of slot `target` and records that.
     pub(crate) fn step(&mut self, target: Part, from: u32, to: u32) -> Result<(), Fault> {
-        if self.passed() {
-            return Ok(());
-        }
-        let (source, target) = match target {
-            Part::Active => (&mut self.update, &mut self.active),
-            _ => (&mut self.active, &mut self.update),
+        let source = match target {
+            Part::Active => Part::Update,
+            _ => Part::Active,
         };
-        let (from, to) = (from * Self::SECTOR, to * Self::SECTOR);
-        copy_sector(source, from, Some(target), to, &mut self.pieces, self.hooks)?;
-        self.record()
+        self.step_from(source, from, target, to)
     }
 
     /// As [`step`](Self::step), within the update slot.
     #[cfg(any(feature = "patch-swap", feature = "in-place"))]
     pub(crate) fn step_within(&mut self, from: u32, to: u32) -> Result<(), Fault> {
+        self.step_from(Part::Update, from, Part::Update, to)
+    }
+
+    #[inline(never)]
+    fn step_from(&mut self, source: Part, from: u32, target: Part, to: u32) -> Result<(), Fault> {
         if self.passed() {
             return Ok(());
         }
-        let (from, to) = (from * Self::SECTOR, to * Self::SECTOR);
         copy_sector(
-            &mut self.update,
-            from,
-            None,
-            to,
+            (&mut self.active, &mut self.update),
+            (source, from * Self::SECTOR),
+            (target, to * Self::SECTOR),
             &mut self.pieces,
             self.hooks,
         )?;

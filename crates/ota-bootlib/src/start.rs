@@ -75,6 +75,19 @@ pub enum RecoveryReason {
     Strategy,
 }
 
+impl RecoveryReason {
+    /// One word in ASCII, for a console with little room.
+    #[must_use]
+    pub fn name(self) -> &'static [u8] {
+        match self {
+            Self::NoImage(code) => code.name(),
+            Self::Unfinished => b"unfinished",
+            Self::Flash(_) => FailCode::Flash.name(),
+            Self::Strategy => FailCode::Strategy.name(),
+        }
+    }
+}
+
 /// Carries on with whatever the journal says is in hand, and decides what to start.
 ///
 /// Always ends: each pass through the state machine moves forward. `buf` is
@@ -118,65 +131,40 @@ fn run<P: NorFlash, V: Verify<P>, H: Hooks>(
         journal,
         mailbox,
     } = parts;
-    let mut refused = Refused {
-        code: FailCode::Flash,
-        offset: 0,
-    };
-    match (Journal::open(journal), Pieces::new::<P>(buf)) {
-        (Ok(journal), Some(pieces)) => {
-            let mut l = Loader {
-                active: Place {
-                    part: Part::Active,
-                    flash: active,
-                },
-                update: Place {
-                    part: Part::Update,
-                    flash: update,
-                },
-                mailbox: mailbox.as_mut().map(|flash| Place {
-                    part: Part::Mailbox,
-                    flash,
-                }),
-                journal,
-                verify,
-                patch: patch.map(|p| p as _),
-                hooks,
-                pieces,
-                secure: config.secure_boot,
-                image: Image {
-                    total: 0,
-                    sha256: [0; 32],
-                    version: VersionText::NONE,
-                },
-                refused,
-                decision: None,
-                steps: 0,
-            };
-            return l.run();
-        }
-        // Without a journal nothing can be in hand that could be carried on.
-        _ => match verify.verify(active, None, &VersionText::NONE, buf, hooks) {
-            Ok(_) => {
-                return Decision::Start {
-                    slot: Slot::First,
-                    trial: false,
-                };
-            }
-            Err(r) => refused = r,
+    let place = |part, flash| Place { part, flash };
+    let mut l = Loader {
+        active: place(Part::Active, active),
+        update: place(Part::Update, update),
+        mailbox: mailbox.as_mut().map(|flash| place(Part::Mailbox, flash)),
+        verify,
+        patch: patch.map(|p| p as _),
+        hooks,
+        pieces: Pieces::new::<P>(buf),
+        secure: config.secure_boot,
+        refused: Refused {
+            code: FailCode::Flash,
+            offset: 0,
         },
-    }
-    Decision::Recovery {
-        reason: RecoveryReason::NoImage(refused.code),
-    }
+        decision: None,
+        steps: 0,
+        journal: Journal::closed(journal),
+        image: Image {
+            total: 0,
+            sha256: [0; 32],
+            version: VersionText::NONE,
+        },
+        sum: [0; 32],
+    };
+    l.run()
 }
 
-/// What a strategy works with.
+/// What a strategy works with. In this order: short offsets make short code.
+#[repr(C)]
 pub(crate) struct Loader<'a, P, V, H> {
-    pub active: Place<'a, P>,
-    pub update: Place<'a, P>,
+    pub active: Place<&'a mut P>,
+    pub update: Place<&'a mut P>,
     #[cfg_attr(not(feature = "mailbox"), allow(dead_code))]
-    pub mailbox: Option<Place<'a, P>>,
-    pub journal: Journal<&'a mut P>,
+    pub mailbox: Option<Place<&'a mut P>>,
     pub verify: &'a mut V,
     #[cfg_attr(
         not(any(feature = "patch-swap", feature = "in-place")),
@@ -187,28 +175,39 @@ pub(crate) struct Loader<'a, P, V, H> {
     pub pieces: Pieces<'a>,
     /// The active image is still to be verified at this start.
     pub secure: bool,
-    /// The image verified last.
-    pub image: Image,
-    /// Why it was refused, or why the update stops.
+    /// Steps of the strategy passed so far.
+    pub steps: u16,
+    /// Why an image was refused, or why the update stops.
     pub refused: Refused,
     /// What to do, once that is known.
     pub decision: Option<Decision>,
-    /// Steps of the strategy passed so far.
-    pub steps: u16,
+    pub journal: Journal<&'a mut P>,
+    /// The image verified last.
+    pub image: Image,
+    /// What `Swap` hashed last.
+    #[cfg_attr(not(feature = "swap"), allow(dead_code))]
+    pub sum: [u8; 32],
 }
-
-/// What functions of the loader return: `false` says that the update is given
-/// up for the reason in [`Loader::refused`].
-pub(crate) type Passed = Result<bool, Fault>;
 
 /// Passes through the state machine before it is declared stuck. The longest
 /// way is blank, idle, requested, moving, rebuilding, installing, reverting, idle.
 const PASSES: usize = 12;
 
+const STUCK: Decision = Decision::Recovery {
+    reason: RecoveryReason::Unfinished,
+};
+
 impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     pub const SECTOR: u32 = P::ERASE_SIZE as u32;
 
+    #[inline(never)]
     fn run(&mut self) -> Decision {
+        // Without a journal nothing can be in hand that could be carried on.
+        if self.journal.find().is_err() || self.pieces.b.is_empty() {
+            self.journal.forget();
+            self.start_if_valid();
+            return self.decision.unwrap_or(STUCK);
+        }
         if self.planted() {
             return Decision::Start {
                 slot: self.active_slot(),
@@ -216,17 +215,20 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             };
         }
         for _ in 0..PASSES {
-            let passed = self.pass();
+            let mut passed = self.pass();
+            if passed == Err(Fault::GIVEN_UP) {
+                passed = self.go(Phase::Idle, self.known_good(), true);
+            }
+            if let Err(fault) = passed
+                && self.decision.is_none()
+            {
+                self.flash_failed(fault);
+            }
             if let Some(decision) = self.decision {
                 return decision;
             }
-            if let Err(fault) = passed {
-                return self.flash_failed(fault);
-            }
         }
-        Decision::Recovery {
-            reason: RecoveryReason::Unfinished,
-        }
+        STUCK
     }
 
     /// Planted bugs that act on what a reset left. `true`: start whatever there is.
@@ -274,7 +276,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     }
 
     /// The flash failed. When the active slot is whole all the same, start it.
-    fn flash_failed(&mut self, fault: Fault) -> Decision {
+    fn flash_failed(&mut self, fault: Fault) {
         let s = self.journal.state();
         let untouched = match s.phase() {
             // The first step writes to the update slot.
@@ -284,10 +286,9 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         };
         if untouched {
             self.start_if_valid();
+        } else {
+            self.recover(RecoveryReason::Flash(fault));
         }
-        self.decision.unwrap_or(Decision::Recovery {
-            reason: RecoveryReason::Flash(fault),
-        })
     }
 
     pub fn active_slot(&self) -> Slot {
@@ -412,6 +413,12 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         self.refused = Refused { code, offset };
     }
 
+    /// Gives the update up: the loader then goes back to idle and notes why.
+    pub fn give_up(&mut self, code: FailCode, offset: u32) -> Result<(), Fault> {
+        self.refuse(code, offset);
+        Err(Fault::GIVEN_UP)
+    }
+
     /// Nothing in the active slot may run, and nothing can be restored.
     pub fn lost(&mut self) -> Result<(), Fault> {
         self.go(Phase::ActiveInvalid, false, true)?;
@@ -444,23 +451,18 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         #[cfg(feature = "mailbox")]
         self.clear_mailbox()?;
         self.refuse(FailCode::Strategy, 0);
-        let begun = match self.strategy() {
+        match self.strategy() {
             #[cfg(feature = "swap")]
-            Some(Strategy::Swap) => self.swap_begin()?,
+            Some(Strategy::Swap) => self.swap_begin(),
             #[cfg(feature = "patch-swap")]
-            Some(Strategy::PatchSwap) => self.patch_swap_begin()?,
+            Some(Strategy::PatchSwap) => self.patch_swap_begin(),
             #[cfg(feature = "overwrite")]
-            Some(Strategy::Overwrite) => self.overwrite_begin()?,
+            Some(Strategy::Overwrite) => self.overwrite_begin(),
             #[cfg(feature = "in-place")]
-            Some(Strategy::InPlace) => self.in_place_begin()?,
+            Some(Strategy::InPlace) => self.in_place_begin(),
             #[cfg(feature = "switch")]
-            Some(Strategy::Switch) => self.switch_begin()?,
-            _ => false,
-        };
-        if begun {
-            Ok(())
-        } else {
-            self.go(Phase::Idle, self.known_good(), true)
+            Some(Strategy::Switch) => self.switch_begin(),
+            _ => Err(Fault::GIVEN_UP),
         }
     }
 

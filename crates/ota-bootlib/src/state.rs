@@ -210,6 +210,25 @@ impl FailCode {
             .unwrap_or(Self::Unknown)
     }
 
+    /// One word in ASCII, for a console with little room; [`text`](Self::text)
+    /// says more.
+    pub fn name(self) -> &'static [u8] {
+        // One text for all: no table of addresses and lengths.
+        const NAMES: &[u8] = b"unknown format digest signature module version size strategy patch \
+                               space not-confirmed app-revert backup-lost flash request";
+        let mut rest = NAMES;
+        let mut skip = self as u8;
+        loop {
+            let end = rest.iter().position(|b| *b == b' ').unwrap_or(rest.len());
+            let (word, behind) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+            let ([_, next @ ..], 1..) = (behind, skip) else {
+                return word;
+            };
+            rest = next;
+            skip -= 1;
+        }
+    }
+
     /// A short text for logs and clouds.
     pub const fn text(self) -> &'static str {
         match self {
@@ -276,11 +295,22 @@ impl VersionText {
     /// Takes `text`; `None` when it is longer than [`VERSION_LEN`] or holds a NUL.
     pub fn new(text: &[u8]) -> Option<Self> {
         let mut out = Self::NONE;
-        if text.contains(&0) {
+        // `contains` is a word-wise search, ten times as long.
+        #[allow(clippy::manual_contains)]
+        if text.iter().any(|b| *b == 0) {
             return None;
         }
         out.0.get_mut(..text.len())?.copy_from_slice(text);
         Some(out)
+    }
+
+    /// Takes a field that is filled up with zeros.
+    pub(crate) fn of_field(field: &[u8; 32]) -> Self {
+        let mut out = Self::NONE;
+        if let Some(text) = out.0.first_chunk_mut() {
+            *text = *field;
+        }
+        out
     }
 
     /// The text without padding.
@@ -305,25 +335,26 @@ impl core::fmt::Debug for VersionText {
     }
 }
 
-/// A cell as little-endian words: on the targets this is made for, fields are
-/// then read and written at once instead of byte by byte.
-pub(crate) type Cell = [u32; CELL / 4];
+/// The content of a cell.
+pub(crate) type Cell = [u8; CELL];
 
 /// The state image. Accessors know the layout; nobody else does.
+///
+/// Aligned, so that a little-endian field is read and written at once instead of
+/// byte by byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(4))]
 pub struct State {
-    pub(crate) cells: [Cell; CELLS],
+    bytes: [u8; CELL * CELLS],
 }
 
 macro_rules! field {
     ($get:ident, $set:ident, $type:ty, $cell:expr, $at:expr) => {
         pub(crate) const fn $get(&self) -> $type {
-            (self.cells[$cell as usize][$at / 4] >> ($at % 4 * 8)) as $type
+            <$type>::from_le_bytes(*self.at($cell, $at))
         }
         pub(crate) const fn $set(&mut self, v: $type) {
-            let shift = $at % 4 * 8;
-            let word = self.cells[$cell as usize][$at / 4] & !((<$type>::MAX as u32) << shift);
-            self.cells[$cell as usize][$at / 4] = word | (v as u32) << shift;
+            self.put($cell, $at, v.to_le_bytes());
         }
     };
 }
@@ -333,8 +364,40 @@ impl State {
     /// A state of zeros: idle, nothing known.
     pub const fn new() -> Self {
         Self {
-            cells: [[0; CELL / 4]; CELLS],
+            bytes: [0; CELL * CELLS],
         }
+    }
+
+    /// `N` bytes that lie inside the state.
+    const fn at<const N: usize>(&self, cell: u8, at: usize) -> &[u8; N] {
+        let (_, rest) = self.bytes.split_at(cell as usize * CELL + at);
+        match rest.first_chunk() {
+            Some(bytes) => bytes,
+            None => &[0; N],
+        }
+    }
+
+    /// Sets `N` bytes that lie inside the state.
+    const fn put<const N: usize>(&mut self, cell: u8, at: usize, bytes: [u8; N]) {
+        let (_, rest) = self.bytes.split_at_mut(cell as usize * CELL + at);
+        if let Some(field) = rest.first_chunk_mut() {
+            *field = bytes;
+        }
+    }
+
+    pub(crate) fn cell(&self, cell: usize) -> Option<&Cell> {
+        self.bytes.as_chunks().0.get(cell)
+    }
+
+    pub(crate) fn cell_mut(&mut self, cell: usize) -> Option<&mut Cell> {
+        self.bytes.as_chunks_mut().0.get_mut(cell)
+    }
+
+    /// Whether a cell holds nothing but zeros (or does not exist).
+    #[inline(never)]
+    pub(crate) fn is_clear(&self, cell: u8) -> bool {
+        let cell = self.cell(usize::from(cell)).unwrap_or(&[0; CELL]);
+        cell.iter().all(|b| *b == 0)
     }
 
     field!(raw_phase, set_raw_phase, u8, cell::CORE, 0);
@@ -402,89 +465,59 @@ impl State {
         })
     }
 
-    /// `N` bytes from the start of a cell on.
-    #[inline(never)]
-    fn bytes<const N: usize>(&self, cell: u8) -> [u8; N] {
-        let mut out = [0; N];
-        let words = self
-            .cells
-            .as_flattened()
-            .iter()
-            .skip(usize::from(cell) * (CELL / 4));
-        for (to, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
-            *to = word.to_le_bytes();
-        }
-        out
-    }
-
-    #[inline(never)]
-    fn set_bytes(&mut self, cell: u8, bytes: &[u8]) {
-        let words = self
-            .cells
-            .as_flattened_mut()
-            .iter_mut()
-            .skip(usize::from(cell) * (CELL / 4));
-        for (word, from) in words.zip(bytes.as_chunks().0) {
-            *word = u32::from_le_bytes(*from);
-        }
-    }
-
     /// SHA-256 of what the active slot held before the update in hand.
     pub fn old_sha256(&self) -> [u8; 32] {
-        self.bytes(cell::OLD)
+        *self.at(cell::OLD, 0)
     }
 
     pub(crate) fn set_old_sha256(&mut self, digest: &[u8; 32]) {
-        self.set_bytes(cell::OLD, digest);
+        self.put(cell::OLD, 0, *digest);
     }
 
     /// SHA-256 of the image in hand; zeros when the request did not say.
     pub fn new_sha256(&self) -> [u8; 32] {
-        self.bytes(cell::NEW)
+        *self.at(cell::NEW, 0)
     }
 
     pub(crate) fn set_new_sha256(&mut self, digest: &[u8; 32]) {
-        self.set_bytes(cell::NEW, digest);
+        self.put(cell::NEW, 0, *digest);
     }
 
     /// Version of the image in hand.
     pub fn version(&self) -> VersionText {
-        VersionText(self.bytes(cell::VERSION))
+        VersionText(*self.at(cell::VERSION, 0))
     }
 
     pub(crate) fn set_version(&mut self, v: &VersionText) {
-        self.set_bytes(cell::VERSION, &v.0);
+        self.put(cell::VERSION, 0, v.0);
     }
 
     /// Lowest version that may be installed.
     pub fn floor(&self) -> VersionText {
-        VersionText(self.bytes(cell::FLOOR))
+        VersionText(*self.at(cell::FLOOR, 0))
     }
 
     pub(crate) fn set_floor(&mut self, v: &VersionText) {
-        self.set_bytes(cell::FLOOR, &v.0);
+        self.put(cell::FLOOR, 0, v.0);
     }
 
     pub(crate) fn map_bit(&self, bit: u32) -> bool {
-        let word = usize::from(cell::MAP) * (CELL / 4) + (bit / 32) as usize;
-        self.cells
-            .as_flattened()
-            .get(word)
-            .is_some_and(|w| w >> (bit % 32) & 1 != 0)
+        let map: &[u8; 2 * CELL] = self.at(cell::MAP, 0);
+        map.get((bit / 8) as usize)
+            .is_some_and(|b| b >> (bit % 8) & 1 != 0)
     }
 
     pub(crate) fn set_map_bit(&mut self, bit: u32) {
-        let word = usize::from(cell::MAP) * (CELL / 4) + (bit / 32) as usize;
-        if let Some(w) = self.cells.as_flattened_mut().get_mut(word) {
-            *w |= 1 << (bit % 32);
+        let at = usize::from(cell::MAP) * CELL + (bit / 8) as usize;
+        if let Some(b) = self.bytes.get_mut(at) {
+            *b |= 1 << (bit % 8);
         }
     }
 
-    #[inline(never)]
     pub(crate) fn clear_cells(&mut self, first: u8, count: u8) {
-        for c in self.cells.iter_mut().skip(first.into()).take(count.into()) {
-            *c = [0; CELL / 4];
-        }
+        let from = usize::from(first) * CELL;
+        let cells = self.bytes.get_mut(from..from + usize::from(count) * CELL);
+        cells.unwrap_or_default().fill(0);
     }
 
     /// Forgets the update in hand; floor, failure and failed offers stay.
@@ -503,11 +536,11 @@ impl State {
 
     /// First 16 bytes of the digest of the offer in hand.
     pub fn offer(&self) -> [u8; 16] {
-        self.bytes(cell::OFFER)
+        *self.at(cell::OFFER, 0)
     }
 
     pub(crate) fn set_offer(&mut self, digest: &[u8; 16]) {
-        self.set_bytes(cell::OFFER, digest);
+        self.put(cell::OFFER, 0, *digest);
     }
 
     /// The download that can be resumed.
@@ -515,9 +548,7 @@ impl State {
         if self.resume_method() == 0 {
             return None;
         }
-        let both: [u8; 40] = self.bytes(cell::RESUME);
-        let mut digest = [0; 32];
-        digest.copy_from_slice(&both[8..]);
+        let digest = *self.at(cell::RESUME, 8);
         Some(ResumeIdentity {
             method: self.resume_method(),
             size: self.resume_size(),
@@ -526,9 +557,8 @@ impl State {
     }
 
     pub(crate) fn set_resume(&mut self, id: &ResumeIdentity) {
-        let mut both = [0; 40];
-        both[8..].copy_from_slice(&id.digest);
-        self.set_bytes(cell::RESUME, &both);
+        self.clear_cells(cell::RESUME, 2);
+        self.put(cell::RESUME, 8, id.digest);
         self.set_resume_size(id.size);
         self.set_resume_method(id.method);
     }
@@ -541,13 +571,11 @@ impl State {
     /// The failed offers, newest first.
     pub fn failed_offers(&self) -> impl Iterator<Item = FailedOffer> + '_ {
         (cell::OFFERS..).take(OFFERS).filter_map(|c| {
-            let b: [u8; CELL] = self.bytes(c);
-            let mut digest = [0; 16];
-            digest.copy_from_slice(&b[..16]);
-            (b[16] != 0).then_some(FailedOffer {
-                digest,
-                count: b[16],
-                permanent: b[17] != 0,
+            let [count, permanent] = *self.at(c, 16);
+            (count != 0).then_some(FailedOffer {
+                digest: *self.at(c, 0),
+                count,
+                permanent: permanent != 0,
             })
         })
     }
@@ -574,13 +602,11 @@ impl State {
             shifted[0] = Some(entry);
         }
         for (c, offer) in (cell::OFFERS..).zip(offers) {
-            let mut b = [0; CELL];
+            self.clear_cells(c, 1);
             if let Some(o) = offer {
-                b[..16].copy_from_slice(&o.digest);
-                b[16] = o.count;
-                b[17] = o.permanent.into();
+                self.put(c, 0, o.digest);
+                self.put(c, 16, [o.count, o.permanent.into()]);
             }
-            self.set_bytes(c, &b);
         }
     }
 }
@@ -588,5 +614,23 @@ impl State {
 impl Default for State {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FailCode;
+
+    #[test]
+    fn each_failure_has_its_own_word() {
+        let names = FailCode::ALL.map(FailCode::name);
+        assert_eq!(names[FailCode::Unknown as usize], b"unknown");
+        assert_eq!(names[FailCode::Version as usize], b"version");
+        assert_eq!(names[FailCode::BackupLost as usize], b"backup-lost");
+        assert_eq!(names[FailCode::Request as usize], b"request");
+        for (i, name) in names.iter().enumerate() {
+            assert!(!name.is_empty() && !names[..i].contains(name));
+            assert!(name.iter().all(|c| c.is_ascii_lowercase() || *c == b'-'));
+        }
     }
 }

@@ -28,7 +28,7 @@ use ota_verify::Sha256;
 use crate::Hooks;
 use crate::bugs::{self, Bug};
 use crate::fault::{Fault, Part};
-use crate::start::{Loader, Passed};
+use crate::start::Loader;
 use crate::state::{FailCode, Phase};
 use crate::verify::Verify;
 
@@ -39,19 +39,16 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     }
 
     /// Verifies the new image, plans the swap and makes the plan durable.
-    pub(crate) fn swap_begin(&mut self) -> Passed {
-        if !self.plan(self.spare())? {
-            return Ok(false);
-        }
-        let old = self.hash(false)?;
-        self.journal.state_mut().set_old_sha256(&old);
+    pub(crate) fn swap_begin(&mut self) -> Result<(), Fault> {
+        self.plan(self.spare())?;
+        self.hash(false)?;
+        self.journal.state_mut().set_old_sha256(&self.sum);
         if bugs::has(Bug::RequestClearedFirst) {
             self.go_without_forgetting()?;
             self.journal.state_mut().set_phase(Phase::Installing);
-            return Ok(true);
+            return Ok(());
         }
-        self.go(Phase::Installing, false, false)?;
-        Ok(true)
+        self.go(Phase::Installing, false, false)
     }
 
     /// The planted bug of that name: idle on flash, installing in RAM.
@@ -62,10 +59,10 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         self.journal.write_all(self.hooks)
     }
 
-    /// SHA-256 over the sectors of the swap, from the last to the first: as the
-    /// active slot holds them, or with `backup` as it held them before.
+    /// Puts SHA-256 over the sectors of the swap, from the last to the first, into
+    /// `sum`: as the active slot holds them, or with `backup` as it held them before.
     #[inline(never)]
-    fn hash(&mut self, backup: bool) -> Result<[u8; 32], Fault> {
+    fn hash(&mut self, backup: bool) -> Result<(), Fault> {
         let mut sha = Sha256::new();
         let mut free = self.spare();
         let mut i = self.sectors();
@@ -93,7 +90,13 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
                 at += n as u32;
             }
         }
-        Ok(sha.finish())
+        self.sum = sha.finish();
+        Ok(())
+    }
+
+    /// Whether the sum is that of the old image.
+    fn is_old(&self) -> bool {
+        self.sum == self.journal.state().old_sha256()
     }
 
     /// Does what is left of the swap or, with `back`, of the way back.
@@ -134,8 +137,8 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
 
     /// Copies the old image back and checks that it is the old image.
     pub(crate) fn swap_revert(&mut self) -> Result<(), Fault> {
-        let old = self.journal.state().old_sha256();
-        if self.hash(true)? != old {
+        self.hash(true)?;
+        if !self.is_old() {
             // Something wrote to the update slot: the old image cannot be
             // restored. The new one stays when it is whole.
             let untouched = self.journal.state().progress() == 0;
@@ -148,7 +151,8 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             };
         }
         self.rotate(true)?;
-        if self.hash(false)? != old {
+        self.hash(false)?;
+        if !self.is_old() {
             self.refuse(FailCode::Digest, 0);
             return self.lost();
         }

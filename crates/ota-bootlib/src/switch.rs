@@ -13,7 +13,7 @@ use embedded_storage::nor_flash::NorFlash;
 
 use crate::Hooks;
 use crate::fault::{Fault, Part};
-use crate::start::{Loader, Passed, Slot};
+use crate::start::{Loader, Slot};
 use crate::state::{FailCode, Phase, flag};
 use crate::verify::Verify;
 
@@ -24,19 +24,18 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     }
 
     /// Verifies the image in the other slot and makes it the active one.
-    pub(crate) fn switch_begin(&mut self) -> Passed {
+    pub(crate) fn switch_begin(&mut self) -> Result<(), Fault> {
         let other = match self.active_slot() {
             Slot::First => Part::Update,
             Slot::Second => Part::Active,
         };
         if !self.judge(other, self.journal.state().image_len()) {
-            return Ok(false);
+            return Err(Fault::GIVEN_UP);
         }
         self.take_image();
         self.switch();
         self.secure = false;
-        self.go(Phase::Trial, true, false)?;
-        Ok(true)
+        self.go(Phase::Trial, true, false)
     }
 
     /// Makes the old slot the active one again, if it still holds an image.

@@ -2,8 +2,8 @@
 
 use embedded_storage::nor_flash::ReadNorFlash;
 use ota_verify::{
-    ImageVerifier, NorReader, Policy, ReadAt, ReadError, Refusal, RsaPublicKey, VerifyError,
-    Version,
+    Coding, Examined, NorReader, Policy, ReadAt, ReadError, Refusal, RsaPublicKey, Rules,
+    VerifyError, Version, examine,
 };
 
 use crate::Hooks;
@@ -58,7 +58,7 @@ pub struct ImageCheck<'a> {
     /// Keys that may sign images.
     pub keys: &'a [RsaPublicKey],
     /// How image bytes lie on flash.
-    pub coding: ota_verify::Coding,
+    pub coding: Coding,
 }
 
 /// Reads a slot and feeds the watchdog.
@@ -75,6 +75,18 @@ impl<R: ReadAt> ReadAt for Ticking<'_, R> {
     }
 }
 
+impl Rules for ImageCheck<'_> {
+    fn policy(&self) -> &Policy {
+        self.policy
+    }
+    fn keys(&self) -> &[RsaPublicKey] {
+        self.keys
+    }
+    fn coding(&self) -> Coding {
+        self.coding
+    }
+}
+
 impl<P: ReadNorFlash> Verify<P> for ImageCheck<'_> {
     fn verify(
         &mut self,
@@ -84,66 +96,76 @@ impl<P: ReadNorFlash> Verify<P> for ImageCheck<'_> {
         buf: &mut [u8],
         hooks: &mut dyn Hooks,
     ) -> Result<Image, Refused> {
-        self.check(&mut Ticking(NorReader(slot), hooks), total, floor, buf)
+        check(self, slot, total, floor, buf, hooks)
     }
 }
 
-impl ImageCheck<'_> {
-    fn check(
-        &self,
-        source: &mut dyn ReadAt,
+/// The judge for a boot loader that knows its rules when it is compiled: what
+/// they exclude is not in the program.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleCheck<R>(pub R);
+
+impl<P: ReadNorFlash, R: Rules> Verify<P> for RuleCheck<R> {
+    fn verify(
+        &mut self,
+        slot: &mut P,
         total: Option<u32>,
         floor: &VersionText,
         buf: &mut [u8],
+        hooks: &mut dyn Hooks,
     ) -> Result<Image, Refused> {
-        let total = match total {
-            Some(total) => total,
-            None => match ota_verify::described_total(source, self.coding) {
-                Ok(total) => total,
-                Err(_) => ota_verify::find_total(source, buf).map_err(refused)?,
-            },
-        };
-        let mut policy = *self.policy;
-        if !floor.is_empty() {
-            policy.min_version = Version::from_bytes(floor.as_bytes()).ok();
-        }
-        let verifier = ImageVerifier {
-            policy: &policy,
-            keys: self.keys,
-            coding: self.coding,
-        };
-        let info = verifier.verify(source, total, buf).map_err(refused)?;
-        let version = info
-            .version()
-            .and_then(|v| VersionText::new(v.as_bytes()))
-            .unwrap_or(VersionText::NONE);
-        Ok(Image {
-            total,
-            sha256: info.sha256,
-            version,
-        })
+        check(&self.0, slot, total, floor, buf, hooks)
     }
 }
 
-fn refused(e: VerifyError) -> Refused {
-    let (code, offset) = match e {
-        VerifyError::Read(e) => (FailCode::Flash, e.offset),
-        VerifyError::Length(len) => (FailCode::Size, len),
-        VerifyError::Trailer { offset, .. } => (FailCode::Format, offset),
-        VerifyError::TrailerSize { expected, .. } => (FailCode::Size, expected),
-        VerifyError::DescriptorLength { found, .. } => (FailCode::Size, found),
-        VerifyError::Md5 | VerifyError::SignedDigest => (FailCode::Digest, 0),
-        VerifyError::UnknownKey(_) | VerifyError::Signature(_) => (FailCode::Signature, 0),
-        VerifyError::Refused(r) => match r {
-            Refusal::ImageUnsigned => (FailCode::Signature, 0),
-            Refusal::Version { .. } | Refusal::BelowFloor { .. } | Refusal::NoDescriptor => {
-                (FailCode::Version, 0)
-            }
-            Refusal::Module(_) => (FailCode::Module, 0),
-            Refusal::TooLong { len, .. } => (FailCode::Size, len),
+#[inline(never)]
+fn check<P: ReadNorFlash, R: Rules>(
+    rules: &R,
+    slot: &mut P,
+    total: Option<u32>,
+    floor: &VersionText,
+    buf: &mut [u8],
+    hooks: &mut dyn Hooks,
+) -> Result<Image, Refused> {
+    // A floor that is no version binds nobody, as none that is set.
+    let mut lowest = floor.as_bytes();
+    if R::FLOOR && !Version::is_valid(lowest) {
+        let own = rules.policy().min_version.as_ref();
+        lowest = own.map_or(&[], Version::as_bytes);
+    }
+    let mut source = Ticking(NorReader(slot), hooks);
+    let mut found = Examined::EMPTY;
+    examine::<_, _, Refused>(rules, &mut source, total, lowest, buf, &mut found)?;
+    Ok(Image {
+        total: found.total,
+        sha256: found.sha256,
+        version: VersionText::of_field(found.version()),
+    })
+}
+
+impl From<VerifyError> for Refused {
+    /// Inlined where an error is made, so that what it says besides is dropped.
+    #[inline(always)]
+    fn from(e: VerifyError) -> Self {
+        let (code, offset) = match e {
+            VerifyError::Read(e) => (FailCode::Flash, e.offset),
+            VerifyError::Length(len) => (FailCode::Size, len),
+            VerifyError::Trailer { offset, .. } => (FailCode::Format, offset),
+            VerifyError::TrailerSize { expected, .. } => (FailCode::Size, expected),
+            VerifyError::DescriptorLength { found, .. } => (FailCode::Size, found),
+            VerifyError::Md5 | VerifyError::SignedDigest => (FailCode::Digest, 0),
+            VerifyError::UnknownKey(_) | VerifyError::Signature(_) => (FailCode::Signature, 0),
+            VerifyError::Refused(r) => match r {
+                Refusal::ImageUnsigned => (FailCode::Signature, 0),
+                Refusal::Version { .. } | Refusal::BelowFloor { .. } | Refusal::NoDescriptor => {
+                    (FailCode::Version, 0)
+                }
+                Refusal::Module(_) => (FailCode::Module, 0),
+                Refusal::TooLong { len, .. } => (FailCode::Size, len),
+                _ => (FailCode::Format, 0),
+            },
             _ => (FailCode::Format, 0),
-        },
-        _ => (FailCode::Format, 0),
-    };
-    Refused { code, offset }
+        };
+        Self { code, offset }
+    }
 }

@@ -24,3 +24,17 @@ pub(crate) fn ct_eq(a: &[u8], b: &[u8]) -> bool {
     }
     core::hint::black_box(diff) == 0
 }
+
+/// Bytes that begin at a multiple of four, so that a little-endian word in them
+/// is one load and no call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(4))]
+pub(crate) struct Aligned<const N: usize>(pub(crate) [u8; N]);
+
+impl<const N: usize> Aligned<N> {
+    /// Little-endian u32 at `at`, 0 where the bytes end before.
+    #[inline(always)]
+    pub(crate) fn word(&self, at: usize) -> u32 {
+        get(&self.0, at).map_or(0, u32::from_le_bytes)
+    }
+}

@@ -39,10 +39,15 @@ impl Coding {
     pub const fn file_len(self, len: u32) -> Option<u32> {
         match self {
             Self::Plain => Some(len),
-            Self::Lines34 { pad } => match len.div_ceil(32).checked_mul(34) {
-                Some(lines) => lines.checked_add(pad as u32),
-                None => None,
-            },
+            Self::Lines34 { pad } => {
+                // Not `checked_mul`, which multiplies 64 bits.
+                let lines = len.div_ceil(32);
+                if lines > u32::MAX / 34 {
+                    None
+                } else {
+                    (lines * 34).checked_add(pad as u32)
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an image says about itself. Layout: `docs/image-format.md`.
 
-use crate::bytes::{get, u32_at};
+use crate::bytes::{Aligned, get, u32_at};
 use crate::{Version, crc32};
 
 /// Where the descriptor lies, counted from the image's first logical byte (on
@@ -13,13 +13,13 @@ pub const DESCRIPTOR_LEN: u32 = 96;
 pub const HOST_HEADER_LEN: u32 = DESCRIPTOR_OFFSET + DESCRIPTOR_LEN;
 
 const LEN: usize = DESCRIPTOR_LEN as usize;
-const TEXT_LEN: usize = 32;
+pub(crate) const TEXT_LEN: usize = 32;
 const MAGIC: [u8; 8] = *b"uOTAimg1";
 const FORMAT: u16 = 1;
 const FORMAT_AND_LEN: u32 = FORMAT as u32 | DESCRIPTOR_LEN << 16;
-const AT_IMAGE_LEN: usize = 12;
-const AT_VERSION: usize = 24;
-const AT_MODULE: usize = 56;
+pub(crate) const AT_IMAGE_LEN: usize = 12;
+pub(crate) const AT_VERSION: usize = 24;
+pub(crate) const AT_MODULE: usize = 56;
 const AT_CRC: usize = 92;
 
 /// The part of a device an image is for; the empty name is the device itself
@@ -56,6 +56,14 @@ impl Module {
             rest = tail;
         }
         Some(out)
+    }
+
+    pub(crate) const fn field(&self) -> &[u8; TEXT_LEN] {
+        &self.0
+    }
+
+    pub(crate) const fn of_field(field: &[u8; TEXT_LEN]) -> Self {
+        Self(*field)
     }
 
     /// The name, `default` for the device itself.
@@ -129,32 +137,12 @@ impl ImageDescriptor {
     /// # Errors
     /// [`DescriptorError`] when the magic is there but the rest is not right.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, DescriptorError> {
-        let mut out = Self::EMPTY;
-        Ok(out.load(bytes)?.then_some(out))
-    }
-
-    /// As [`ImageDescriptor::parse`], in place; `false`: there is none.
-    pub(crate) fn load(&mut self, bytes: &[u8]) -> Result<bool, DescriptorError> {
         if !Self::is_present(bytes) {
-            return Ok(false);
+            return Ok(None);
         }
         let bytes = bytes.first_chunk::<LEN>().ok_or(DescriptorError::Short)?;
-        if u32_at(bytes, 8) != FORMAT_AND_LEN {
-            return Err(DescriptorError::Format(u32_at(bytes, 8) as u16));
-        }
-        if u32_at(bytes, AT_IMAGE_LEN) == 0 {
-            return Err(DescriptorError::Unfinished);
-        }
-        let found = u32_at(bytes, AT_CRC);
-        let expected = crc32(bytes.get(..AT_CRC).unwrap_or(&[]));
-        if found != expected {
-            return Err(DescriptorError::Crc { found, expected });
-        }
-        if u32_at(bytes, 20) != 0 || u32_at(bytes, 88) != 0 {
-            return Err(DescriptorError::Reserved);
-        }
-        self.fields(bytes)?;
-        Ok(true)
+        check(&Aligned(*bytes))?;
+        Self::fields(bytes).map(Some)
     }
 
     /// Whether `bytes` start with a descriptor's magic, finished or not.
@@ -173,33 +161,23 @@ impl ImageDescriptor {
             return Ok(None);
         }
         let bytes = bytes.first_chunk::<LEN>().ok_or(DescriptorError::Short)?;
-        let mut out = Self::EMPTY;
-        out.fields(bytes)?;
+        check_texts(bytes)?;
+        let mut out = Self::fields(bytes)?;
         out.image_len = 0;
         Ok(Some(out))
     }
 
-    /// To be loaded into.
-    pub(crate) const EMPTY: Self = Self {
-        image_len: 0,
-        load_address: 0,
-        version: Version::EMPTY,
-        module: Module::DEFAULT,
-    };
-
-    fn fields(&mut self, bytes: &[u8; LEN]) -> Result<(), DescriptorError> {
-        self.image_len = u32_at(bytes, AT_IMAGE_LEN);
-        self.load_address = u32_at(bytes, 16);
-        self.module = Module(get(bytes, AT_MODULE).ok_or(DescriptorError::Short)?);
-        text_len(&self.module.0).ok_or(DescriptorError::Module)?;
-        let version = get(bytes, AT_VERSION).ok_or(DescriptorError::Short)?;
-        match text_len(&version) {
-            Some(len @ 1..) => {
-                self.version.set(&version, len);
-                Ok(())
-            }
-            _ => Err(DescriptorError::Version),
-        }
+    /// The fields of a checked descriptor.
+    fn fields(bytes: &[u8; LEN]) -> Result<Self, DescriptorError> {
+        let version: [u8; TEXT_LEN] = get(bytes, AT_VERSION).ok_or(DescriptorError::Short)?;
+        let len = text_len(&version).ok_or(DescriptorError::Version)?;
+        let version = version.get(..usize::from(len)).unwrap_or(&[]);
+        Ok(Self {
+            image_len: u32_at(bytes, AT_IMAGE_LEN),
+            load_address: u32_at(bytes, 16),
+            version: Version::from_bytes(version).map_err(|_| DescriptorError::Version)?,
+            module: Module(get(bytes, AT_MODULE).ok_or(DescriptorError::Short)?),
+        })
     }
 
     /// The 96 bytes.
@@ -248,6 +226,39 @@ impl ImageDescriptor {
     }
 }
 
+/// Whether everything is right in a descriptor, magic aside. Inlined: a boot
+/// loader drops what the errors say besides.
+#[inline(always)]
+pub(crate) fn check(bytes: &Aligned<LEN>) -> Result<(), DescriptorError> {
+    if bytes.word(8) != FORMAT_AND_LEN {
+        return Err(DescriptorError::Format(bytes.word(8) as u16));
+    }
+    if bytes.word(AT_IMAGE_LEN) == 0 {
+        return Err(DescriptorError::Unfinished);
+    }
+    let found = bytes.word(AT_CRC);
+    let expected = crc32(bytes.0.get(..AT_CRC).unwrap_or(&[]));
+    if found != expected {
+        return Err(DescriptorError::Crc { found, expected });
+    }
+    if bytes.word(20) != 0 || bytes.word(88) != 0 {
+        return Err(DescriptorError::Reserved);
+    }
+    check_texts(&bytes.0)
+}
+
+#[inline(always)]
+fn check_texts(bytes: &[u8; LEN]) -> Result<(), DescriptorError> {
+    let len = |at: usize| text_len(bytes.get(at..at + TEXT_LEN).unwrap_or(&[]));
+    if len(AT_MODULE).is_none() {
+        return Err(DescriptorError::Module);
+    }
+    if matches!(len(AT_VERSION), None | Some(0)) {
+        return Err(DescriptorError::Version);
+    }
+    Ok(())
+}
+
 const fn put(out: &mut [u8; LEN], at: usize, bytes: &[u8]) {
     let mut i = 0;
     while i < bytes.len() {
@@ -258,7 +269,8 @@ const fn put(out: &mut [u8; LEN], at: usize, bytes: &[u8]) {
 
 /// Length of the text in a NUL-filled field, or `None` when a character is not
 /// allowed or follows a NUL.
-fn text_len(field: &[u8; TEXT_LEN]) -> Option<u8> {
+#[inline(never)]
+pub(crate) fn text_len(field: &[u8]) -> Option<u8> {
     let mut len = 0;
     let mut ended = false;
     for &c in field {

@@ -5,6 +5,7 @@
 #[cfg(feature = "host")]
 pub mod build;
 mod bytes;
+mod check;
 mod coding;
 mod crc;
 mod descriptor;
@@ -21,6 +22,7 @@ mod signed;
 mod trailer;
 mod version;
 
+pub use check::{Examined, Rules, examine};
 pub use coding::Coding;
 pub use crc::{Crc32, crc16_xmodem, crc32};
 pub use descriptor::{

@@ -195,6 +195,15 @@ impl Policy {
         }
     }
 
+    /// As [`Policy::check_module`], for the field of a descriptor.
+    pub(crate) fn check_module_field(&self, field: &[u8; 32]) -> Result<(), Refusal> {
+        if self.modules.is_empty() || self.modules.iter().any(|m| m.field() == field) {
+            Ok(())
+        } else {
+            Err(Refusal::Module(Module::of_field(field)))
+        }
+    }
+
     /// May an image with this descriptor (if any) be installed and started?
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The signed image block between image and trailer. Layout: `docs/image-format.md`.
 
-use crate::bytes::{get, u32_at};
+use crate::bytes::{Aligned, get, u32_at};
 use crate::{KeyId, RsaPublicKey, SignatureError};
 
 /// Bytes in front of the signature; they are what is signed.
@@ -17,7 +17,7 @@ const RSA_PKCS1_SHA256: u8 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedBlock {
     /// As in the file. Every byte of it was checked or is a field.
-    header: [u8; HEADER],
+    header: Aligned<HEADER>,
 }
 
 /// Why a signed image block cannot be used.
@@ -51,37 +51,39 @@ impl SignedBlock {
         header[16..20].copy_from_slice(&image_len.to_le_bytes());
         header[24..32].copy_from_slice(&key_id.0);
         header[32..].copy_from_slice(sha256);
-        Self { header }
+        Self {
+            header: Aligned(header),
+        }
     }
 
     /// Whole length of the block.
     #[must_use]
     pub fn block_len(&self) -> u32 {
-        u32_at(&self.header, 8)
+        self.header.word(8)
     }
 
     /// Bytes of the image as they lie on flash.
     #[must_use]
     pub fn image_len(&self) -> u32 {
-        u32_at(&self.header, 16)
+        self.header.word(16)
     }
 
     /// The key that signed.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
-        KeyId(get(&self.header, 24).unwrap_or([0; 8]))
+        KeyId(get(&self.header.0, 24).unwrap_or([0; 8]))
     }
 
     /// SHA-256 of the image.
     #[must_use]
     pub fn sha256(&self) -> &[u8; 32] {
-        self.header.last_chunk().unwrap_or(&[0; 32])
+        self.header.0.last_chunk().unwrap_or(&[0; 32])
     }
 
     /// 256, 384 or 512.
     #[must_use]
     pub fn signature_len(&self) -> u16 {
-        (u32_at(&self.header, 12) >> 16) as u16
+        (self.header.word(12) >> 16) as u16
     }
 
     /// The length of the block that `footer`, the last 12 bytes in front of a
@@ -102,27 +104,30 @@ impl SignedBlock {
     /// # Errors
     /// [`SignedBlockError`] names the field that is wrong.
     pub fn parse(header: &[u8; HEADER], block_len: u32) -> Result<Self, SignedBlockError> {
-        let block = Self { header: *header };
+        let block = Self {
+            header: Aligned(*header),
+        };
         block.check(block_len).map(|()| block)
     }
 
     /// No block: to be read into.
     pub(crate) const EMPTY: Self = Self {
-        header: [0; HEADER],
+        header: Aligned([0; HEADER]),
     };
 
     /// The header's bytes, to be filled and then checked.
     pub(crate) fn bytes(&mut self) -> &mut [u8; HEADER] {
-        &mut self.header
+        &mut self.header.0
     }
 
     /// Whether the header is one that this build understands.
+    #[inline(always)]
     pub(crate) fn check(&self, block_len: u32) -> Result<(), SignedBlockError> {
         let header = &self.header;
-        if header.first_chunk() != Some(&MAGIC) || self.block_len() != block_len {
+        if header.0.first_chunk() != Some(&MAGIC) || self.block_len() != block_len {
             return Err(SignedBlockError::Frame);
         }
-        let algorithm = u32_at(header, 12) as u16;
+        let algorithm = header.word(12) as u16;
         if algorithm != u16::from(RSA_PKCS1_SHA256) {
             return Err(SignedBlockError::Algorithm(algorithm));
         }
@@ -130,7 +135,7 @@ impl SignedBlock {
         if !matches!(signature_len, 256 | 384 | 512) {
             return Err(SignedBlockError::SignatureLength(signature_len));
         }
-        if u32_at(header, 20) != 0 {
+        if header.word(20) != 0 {
             return Err(SignedBlockError::Reserved);
         }
         if block_len != SIGNED_HEADER_LEN + u32::from(signature_len) + SIGNED_FOOTER_LEN {
@@ -142,7 +147,7 @@ impl SignedBlock {
     /// The 64 bytes in front of the signature, which are the signed message.
     #[must_use]
     pub fn header(&self) -> &[u8; HEADER] {
-        &self.header
+        &self.header.0
     }
 
     /// The 12 bytes behind the signature.
@@ -160,6 +165,6 @@ impl SignedBlock {
     /// # Errors
     /// [`SignatureError`] as of [`RsaPublicKey::verify_message`].
     pub fn verify(&self, key: &RsaPublicKey, signature: &[u8]) -> Result<(), SignatureError> {
-        key.verify_message(&self.header, signature)
+        key.verify_message(&self.header.0, signature)
     }
 }

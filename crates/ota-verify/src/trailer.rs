@@ -37,7 +37,7 @@ impl ImageKind {
         }
     }
 
-    const fn from_magic(magic: u32) -> Option<Self> {
+    pub(crate) const fn from_magic(magic: u32) -> Option<Self> {
         match magic {
             0xEFEF_EFEF => Some(Self::App),
             0xCDCD_CDCD => Some(Self::Kernel),
@@ -86,14 +86,22 @@ impl Trailer {
     pub fn parse(bytes: &[u8]) -> Result<Self, TrailerError> {
         let bytes = bytes.first_chunk::<{ TRAILER_LEN as usize }>();
         let bytes = bytes.ok_or(TrailerError::Short)?;
-        let magic = u32_at(bytes, 0);
-        let kind = ImageKind::from_magic(magic).ok_or(TrailerError::Magic(magic))?;
+        let kind = Self::check(u32_at(bytes, 0))?;
         let md5 = get(bytes, 8).ok_or(TrailerError::Short)?;
         Ok(Self {
             kind,
             size: u32_at(bytes, 4),
             md5,
         })
+    }
+
+    /// Whether a trailer begins with this word, and of what.
+    #[inline(always)]
+    pub(crate) const fn check(magic: u32) -> Result<ImageKind, TrailerError> {
+        match ImageKind::from_magic(magic) {
+            Some(kind) => Ok(kind),
+            None => Err(TrailerError::Magic(magic)),
+        }
     }
 
     /// The 28 bytes as the AliOS build writes them (reserved and CRC all ones).

@@ -67,19 +67,10 @@ impl Version {
         Ok(out)
     }
 
-    /// To be set.
-    pub(crate) const EMPTY: Self = Self {
-        text: [0; Self::MAX_LEN],
-        len: 0,
-    };
-
-    /// Takes a text of `len` characters, checked by the caller, in a NUL-filled
-    /// field.
-    pub(crate) fn set(&mut self, field: &[u8; 32], len: u8) {
-        if let Some(text) = self.text.first_chunk_mut() {
-            *text = *field;
-        }
-        self.len = len;
+    /// Whether `text` is a version: what [`Version::from_bytes`] takes.
+    #[must_use]
+    pub fn is_valid(text: &[u8]) -> bool {
+        (1..=Self::MAX_LEN).contains(&text.len()) && text.iter().all(|c| Self::allows(*c))
     }
 
     /// Whether a version (or module name) may hold this character.
@@ -178,7 +169,11 @@ impl VersionRule {
     /// Where `new` stands to `current`.
     #[must_use]
     pub fn compare(self, new: &Version, current: &Version) -> VersionOrder {
-        let (new, current) = (new.as_bytes(), current.as_bytes());
+        self.compare_texts(new.as_bytes(), current.as_bytes())
+    }
+
+    /// The same, for texts that need not have been checked.
+    pub(crate) fn compare_texts(self, new: &[u8], current: &[u8]) -> VersionOrder {
         match self {
             Self::Numeric => numeric(new, current),
             Self::Alios => {

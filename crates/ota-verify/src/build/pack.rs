@@ -1,7 +1,6 @@
 //! From a program to the file that is uploaded, and back.
 
 use super::{BuildError, PrivateKey};
-use crate::image::Frame;
 use crate::{
     Coding, DESCRIPTOR_LEN, DESCRIPTOR_OFFSET, HOST_HEADER_LEN, ImageDescriptor, ImageKind, Module,
     ReadAt, SignedBlock, TRAILER_LEN, Trailer, Version, md5, sha256,
@@ -208,16 +207,13 @@ pub struct Parts<'a> {
 pub fn parts(file: &[u8]) -> Result<Parts<'_>, BuildError> {
     let total = u32::try_from(file.len()).map_err(|_| BuildError::TooLong)?;
     let source: &mut dyn ReadAt = &mut &file[..];
-    let frame = Frame::read(source, total).map_err(BuildError::NotPacked)?;
-    frame
-        .digests(source, &mut [0; 4096], &mut [0; 32])
-        .map_err(BuildError::NotPacked)?;
-    let (image, rest) = file.split_at(frame.len as usize);
-    let signed_block = &rest[..(frame.size - frame.len) as usize];
+    let found = crate::check::take_apart(source, total).map_err(BuildError::NotPacked)?;
+    let (image, rest) = file.split_at(found.len as usize);
+    let signed_block = &rest[..(found.size() - found.len) as usize];
     Ok(Parts {
         image,
         signed_block,
-        kind: frame.trailer.kind,
+        kind: found.kind(),
     })
 }
 

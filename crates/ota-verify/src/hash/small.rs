@@ -7,87 +7,110 @@
 /// Block buffer, state and length of either digest (MD5 uses half of the state).
 /// One copy of the code serves both.
 #[derive(Clone)]
-struct Core {
+pub(crate) struct Running {
     state: [u32; 8],
-    block: [u8; 64],
-    len: u64,
-    compress: fn(&mut [u32; 8], &[u8; 64]),
+    block: Block,
+    len: u32,
+    /// Bytes above `len`: SHA-256 and MD5 count to 2^64 bits.
+    high: u32,
+    /// Byte `i` of the message is byte `i ^ flip` of the little-endian words that
+    /// the functions take: 3 for SHA-256, 0 for MD5.
+    flip: usize,
+    compress: fn(&mut [u32; 8], &Block),
 }
 
-impl Core {
+/// A block as 16 words, low byte first; one load each.
+#[derive(Clone)]
+#[repr(C, align(4))]
+pub(super) struct Block(pub(super) [u8; 64]);
+
+impl Running {
     #[inline(never)]
-    fn new(state: &[u32; 8], compress: fn(&mut [u32; 8], &[u8; 64])) -> Self {
+    fn new(state: &[u32; 8], flip: usize, compress: fn(&mut [u32; 8], &Block)) -> Self {
         Self {
             state: *state,
-            block: [0; 64],
+            block: Block([0; 64]),
             len: 0,
+            high: 0,
+            flip,
             compress,
         }
     }
 
-    fn compress(&mut self) {
-        (self.compress)(&mut self.state, &self.block);
+    #[inline(always)]
+    pub(crate) fn md5() -> Self {
+        static INIT: [u32; 8] = [
+            0x6745_2301,
+            0xEFCD_AB89,
+            0x98BA_DCFE,
+            0x1032_5476,
+            0,
+            0,
+            0,
+            0,
+        ];
+        Self::new(&INIT, 0, md5_compress)
+    }
+
+    #[inline(always)]
+    pub(crate) fn sha256() -> Self {
+        Self::new(&SHA256_INIT, 3, sha256_block)
     }
 
     #[inline(never)]
-    fn update(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         let mut at = (self.len % 64) as usize;
-        self.len = self.len.wrapping_add(bytes.len() as u64);
-        while let Some(room) = self.block.get_mut(at..) {
-            let n = room.len();
-            let Some((head, tail)) = bytes.split_at_checked(n) else {
-                if let Some(room) = room.get_mut(..bytes.len()) {
-                    room.copy_from_slice(bytes);
-                }
-                return;
-            };
-            room.copy_from_slice(head);
-            bytes = tail;
-            self.compress();
-            at = 0;
+        let (len, carry) = self.len.overflowing_add(bytes.len() as u32);
+        self.len = len;
+        let above = (bytes.len() as u64 >> 32) as u32;
+        self.high = self.high.wrapping_add(above).wrapping_add(u32::from(carry));
+        for byte in bytes {
+            if let Some(b) = self.block.0.get_mut(at ^ self.flip) {
+                *b = *byte;
+            }
+            at += 1;
+            if at == 64 {
+                at = 0;
+                (self.compress)(&mut self.state, &self.block);
+            }
         }
     }
 
     /// Pads with 0x80, zeros and the length in bits, compresses what is left and
-    /// writes the state. SHA-256 is big-endian, MD5 is not.
+    /// writes the state.
     #[inline(never)]
-    fn finish(&mut self, big_endian: bool, out: &mut [u8]) {
-        let bits = self.len.wrapping_mul(8);
-        let bits = if big_endian {
-            bits.to_be_bytes()
-        } else {
-            bits.to_le_bytes()
-        };
-        let mut at = (self.len % 64) as usize;
-        let mut byte = 0x80;
+    pub(crate) fn finish(&mut self, out: &mut [u8]) {
+        let mut bits = [self.len << 3, self.high << 3 | self.len >> 29];
+        if self.flip != 0 {
+            bits.reverse();
+        }
+        let mut padding = 0x80;
         loop {
-            if let Some(b) = self.block.get_mut(at) {
-                *b = byte;
-            }
-            byte = 0;
-            at += 1;
-            if at == 56 {
+            self.update(&[padding]);
+            padding = 0;
+            if self.len % 64 == 56 {
                 break;
             }
-            if at >= 64 {
-                self.compress();
-                at = 0;
-            }
         }
-        if let Some(tail) = self.block.last_chunk_mut::<8>() {
-            *tail = bits;
+        for i in 0..8 {
+            self.update(&[byte(&bits, i ^ self.flip)]);
         }
-        self.compress();
-        for (four, word) in out.chunks_exact_mut(4).zip(self.state) {
-            let word = if big_endian { word.swap_bytes() } else { word };
-            four.copy_from_slice(&word.to_le_bytes());
+        for (i, to) in out.iter_mut().enumerate() {
+            *to = byte(&self.state, i ^ self.flip);
         }
     }
 }
 
+/// Byte `i` of little-endian words.
+fn byte(words: &[u32], i: usize) -> u8 {
+    words
+        .get(i / 4)
+        .map_or(0, |word| (word >> (i % 4 * 8)) as u8)
+}
+
 /// Streaming MD5 (RFC 1321).
 #[derive(Clone)]
-pub struct Md5(Core);
+pub struct Md5(Running);
 
 impl Default for Md5 {
     fn default() -> Self {
@@ -99,17 +122,7 @@ impl Md5 {
     /// Starts.
     #[must_use]
     pub fn new() -> Self {
-        static INIT: [u32; 8] = [
-            0x6745_2301,
-            0xEFCD_AB89,
-            0x98BA_DCFE,
-            0x1032_5476,
-            0,
-            0,
-            0,
-            0,
-        ];
-        Self(Core::new(&INIT, md5_compress))
+        Self(Running::md5())
     }
 
     /// Takes the next bytes.
@@ -121,14 +134,14 @@ impl Md5 {
     #[must_use]
     pub fn finish(mut self) -> [u8; 16] {
         let mut out = [0; 16];
-        self.0.finish(false, &mut out);
+        self.0.finish(&mut out);
         out
     }
 }
 
 /// Streaming SHA-256 (FIPS 180-4).
 #[derive(Clone)]
-pub struct Sha256(Core);
+pub struct Sha256(Running);
 
 impl Default for Sha256 {
     fn default() -> Self {
@@ -140,17 +153,7 @@ impl Sha256 {
     /// Starts.
     #[must_use]
     pub fn new() -> Self {
-        static INIT: [u32; 8] = [
-            0x6A09_E667,
-            0xBB67_AE85,
-            0x3C6E_F372,
-            0xA54F_F53A,
-            0x510E_527F,
-            0x9B05_688C,
-            0x1F83_D9AB,
-            0x5BE0_CD19,
-        ];
-        Self(Core::new(&INIT, sha256_compress))
+        Self(Running::sha256())
     }
 
     /// Takes the next bytes.
@@ -162,7 +165,7 @@ impl Sha256 {
     #[must_use]
     pub fn finish(mut self) -> [u8; 32] {
         let mut out = [0; 32];
-        self.0.finish(true, &mut out);
+        self.0.finish(&mut out);
         out
     }
 }
@@ -192,20 +195,24 @@ static MD5_R: [[u8; 4]; 4] = [
 // operators, intrinsics and plain loops only, no iterators and no helpers; all
 // indices are below the length by a mask or the loop's bound.
 
+/// Word `$i` of a block.
+macro_rules! word {
+    ($block:expr, $i:expr) => {
+        $block.0[4 * $i] as u32
+            | ($block.0[4 * $i + 1] as u32) << 8
+            | ($block.0[4 * $i + 2] as u32) << 16
+            | ($block.0[4 * $i + 3] as u32) << 24
+    };
+}
+
 #[allow(clippy::manual_rotate)] // a method would be a call
 #[cfg_attr(
     all(feature = "arm-state", target_arch = "arm"),
     instruction_set(arm::a32)
 )]
-fn md5_compress(state: &mut [u32; 8], block: &[u8; 64]) {
-    let mut m = [0u32; 16];
-    let mut i = 0;
-    while i < 64 {
-        m[i / 4] |= (block[i] as u32) << (i % 4 * 8);
-        i += 1;
-    }
+fn md5_compress(state: &mut [u32; 8], block: &Block) {
     let [mut a, mut b, mut c, mut d, ..] = *state;
-    i = 0;
+    let mut i = 0;
     while i < 64 {
         let (f, g) = match i / 16 {
             0 => (d ^ (b & (c ^ d)), i),
@@ -216,7 +223,7 @@ fn md5_compress(state: &mut [u32; 8], block: &[u8; 64]) {
         let sum = a
             .wrapping_add(f)
             .wrapping_add(MD5_K[i])
-            .wrapping_add(m[g % 16]);
+            .wrapping_add(word!(block, (g % 16)));
         let turn = MD5_R[i / 16][i % 4] as u32;
         let turned = (sum << turn) | (sum >> (32 - turn));
         (a, d, c, b) = (d, c, b, b.wrapping_add(turned));
@@ -227,6 +234,17 @@ fn md5_compress(state: &mut [u32; 8], block: &[u8; 64]) {
     state[2] = state[2].wrapping_add(c);
     state[3] = state[3].wrapping_add(d);
 }
+
+static SHA256_INIT: [u32; 8] = [
+    0x6A09_E667,
+    0xBB67_AE85,
+    0x3C6E_F372,
+    0xA54F_F53A,
+    0x510E_527F,
+    0x9B05_688C,
+    0x1F83_D9AB,
+    0x5BE0_CD19,
+];
 
 /// First 32 bits of the fractional parts of the cube roots of the first 64 primes.
 pub(super) static SHA256_K: [u32; 64] = [
@@ -241,30 +259,29 @@ pub(super) static SHA256_K: [u32; 64] = [
 ];
 
 /// A rotation that is one operand of an ARM instruction.
-#[cfg(any(not(feature = "unrolled"), test))]
 macro_rules! ror {
     ($x:expr, $n:literal) => {
         (($x >> $n) | ($x << (32 - $n)))
     };
 }
 
-#[cfg(all(feature = "unrolled", not(test)))]
-use super::unrolled::sha256_compress;
+#[cfg(all(feature = "unrolled", not(any(feature = "fast", test))))]
+use super::unrolled::sha256_compress as sha256_block;
 
-#[cfg(any(not(feature = "unrolled"), test))]
+#[cfg(any(not(feature = "unrolled"), feature = "fast", test))]
+use self::sha256_compress as sha256_block;
+
+/// Also what computes a key's identity, in the compiler.
 #[allow(clippy::manual_rotate)] // a method would be a call, see above
 #[cfg_attr(
     all(feature = "arm-state", target_arch = "arm"),
     instruction_set(arm::a32)
 )]
-fn sha256_compress(state: &mut [u32; 8], block: &[u8; 64]) {
+const fn sha256_compress(state: &mut [u32; 8], block: &Block) {
     let mut w = [0u32; 64];
     let mut i = 0;
     while i < 16 {
-        w[i] = (block[4 * i] as u32) << 24
-            | (block[4 * i + 1] as u32) << 16
-            | (block[4 * i + 2] as u32) << 8
-            | block[4 * i + 3] as u32;
+        w[i] = word!(block, i);
         i += 1;
     }
     i = 0;
@@ -299,6 +316,42 @@ fn sha256_compress(state: &mut [u32; 8], block: &[u8; 64]) {
     while i < 8 {
         state[i] = state[i].wrapping_add(add[i]);
         i += 1;
+    }
+}
+
+/// SHA-256 of numbers written big-endian, `words` of them, a multiple of 16;
+/// the first two words. For the compiler: all of it is `const`.
+pub(crate) const fn sha256_of_words(numbers: &[u32], words: usize) -> [u32; 2] {
+    let mut state = SHA256_INIT;
+    let mut left = words;
+    loop {
+        // Behind the last number comes a block of padding and nothing else.
+        let padding = left == 0;
+        let mut block = Block([0; 64]);
+        let mut i = 0;
+        while i < 16 {
+            let word = if !padding {
+                left -= 1;
+                numbers[left]
+            } else if i == 0 {
+                0x8000_0000
+            } else if i == 15 {
+                words as u32 * 32
+            } else {
+                0
+            };
+            let bytes = word.to_le_bytes();
+            let mut k = 0;
+            while k < 4 {
+                block.0[4 * i + k] = bytes[k];
+                k += 1;
+            }
+            i += 1;
+        }
+        sha256_compress(&mut state, &block);
+        if padding {
+            return [state[0], state[1]];
+        }
     }
 }
 

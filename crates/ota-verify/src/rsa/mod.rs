@@ -5,27 +5,34 @@ mod mont;
 
 pub use der::DerError;
 
-use crate::{Sha256, sha256};
+use crate::sha256;
 use mont::{Limbs, Modulus};
 
 /// Bytes of the longest modulus this build takes.
 pub const MAX_MODULUS_LEN: usize = mont::MAX_LIMBS * 4;
 
-/// What stands in front of the digest in a PKCS#1 v1.5 block, as limbs, least
-/// significant first: 00 and the DER prefix of a SHA-256 DigestInfo (RFC 8017,
-/// 9.2, note 1), `30 31 30 0D 06 09 60 86 48 01 65 03 04 02 01 05 00 04 20`.
-static DIGEST_INFO: [u32; 5] = [
-    0x0500_0420,
-    0x0304_0201,
-    0x8648_0165,
-    0x0D06_0960,
-    0x0030_3130,
+/// What stands between padding and digest in a PKCS#1 v1.5 block: 00 and the DER
+/// prefix of a SHA-256 DigestInfo (RFC 8017, 9.2, note 1).
+static DIGEST_INFO: [u8; 20] = [
+    0x00, 0x30, 0x31, 0x30, 0x0D, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01,
+    0x05, 0x00, 0x04, 0x20,
 ];
 
 /// First 8 bytes of the SHA-256 of the modulus, big-endian without leading zeros.
 /// A hint which key to try, nothing more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyId(pub [u8; 8]);
+
+impl KeyId {
+    const fn of(modulus: &Modulus) -> Self {
+        let [a, b] = crate::hash::sha256_of_words(modulus.array(), modulus.limbs());
+        let mut id = [0; 8];
+        let (high, low) = id.split_at_mut(4);
+        high.copy_from_slice(&a.to_be_bytes());
+        low.copy_from_slice(&b.to_be_bytes());
+        Self(id)
+    }
+}
 
 impl core::fmt::Display for KeyId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -85,6 +92,7 @@ pub enum SignatureError {
 pub struct RsaPublicKey {
     modulus: Modulus,
     exponent: u32,
+    id: KeyId,
 }
 
 impl RsaPublicKey {
@@ -108,7 +116,11 @@ impl RsaPublicKey {
             return Err(KeyError::Exponent);
         }
         match Modulus::new(modulus) {
-            Ok(modulus) => Ok(Self { modulus, exponent }),
+            Ok(modulus) => Ok(Self {
+                id: KeyId::of(&modulus),
+                modulus,
+                exponent,
+            }),
             Err(error) => Err(error),
         }
     }
@@ -159,13 +171,8 @@ impl RsaPublicKey {
 
     /// What a signed image block names this key by.
     #[must_use]
-    #[inline(never)]
-    pub fn id(&self) -> KeyId {
-        let mut hasher = Sha256::new();
-        for limb in self.modulus.value().iter().rev() {
-            hasher.update(&limb.to_be_bytes());
-        }
-        KeyId(crate::bytes::get(&hasher.finish(), 0).unwrap_or([0; 8]))
+    pub const fn id(&self) -> KeyId {
+        self.id
     }
 
     /// Checks `signature` over `message`.
@@ -197,19 +204,18 @@ impl RsaPublicKey {
             return Err(SignatureError::Range);
         }
         let block = self.modulus.power(&signature, self.exponent);
-        let wanted = self.modulus.value().len();
-        let mut diff = 0;
-        for (i, limb) in block.value().iter().take(wanted).enumerate() {
-            // 00 01 FF..FF 00 DigestInfo digest, from its end.
-            diff |= limb
-                ^ match i {
-                    0..8 => crate::bytes::get(digest, 28 - 4 * i).map_or(0, u32::from_be_bytes),
-                    8..13 => DIGEST_INFO.get(i - 8).copied().unwrap_or(0),
-                    _ if i + 1 == wanted => 0x0001_FFFF,
-                    _ => u32::MAX,
-                };
+        // 00 01 FF..FF 00 DigestInfo digest: the one block that is right.
+        let mut wanted = [0xFF; MAX_MODULUS_LEN];
+        let (wanted, _) = wanted.split_at_mut(expected.min(MAX_MODULUS_LEN));
+        let (rest, end) = wanted.split_at_mut(wanted.len().saturating_sub(52));
+        if let (Some((info, sum)), [zero, one, ..]) = (end.split_first_chunk_mut(), rest) {
+            *info = DIGEST_INFO;
+            if let Some(sum) = sum.first_chunk_mut() {
+                *sum = *digest;
+            }
+            (*zero, *one) = (0, 1);
         }
-        if diff == 0 {
+        if block == Limbs::from_be(wanted) {
             Ok(())
         } else {
             Err(SignatureError::Mismatch)

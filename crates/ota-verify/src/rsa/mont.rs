@@ -22,10 +22,6 @@ pub(super) struct Limbs([u32; MAX_LIMBS]);
 impl Limbs {
     const ZERO: Self = Self([0; MAX_LIMBS]);
 
-    pub(super) fn value(&self) -> &[u32; MAX_LIMBS] {
-        &self.0
-    }
-
     /// From big-endian bytes; bytes above the array's size are dropped (callers
     /// check the length).
     #[inline(never)]
@@ -117,6 +113,11 @@ impl Modulus {
         }
     }
 
+    /// All limbs there is room for.
+    pub(super) const fn array(&self) -> &[u32; MAX_LIMBS] {
+        &self.n.0
+    }
+
     pub(super) fn value(&self) -> &[u32] {
         self.n.0.get(..self.limbs()).unwrap_or(&[])
     }
@@ -134,15 +135,18 @@ impl Modulus {
     }
 
     /// x - n modulo R.
+    #[cfg_attr(
+        all(feature = "arm-state", target_arch = "arm"),
+        instruction_set(arm::a32)
+    )]
     const fn subtract(&self, x: &mut Limbs) {
         let limbs = self.limbs();
-        let mut borrow = false;
+        let mut carry = 0i64;
         let mut i = 0;
         while i < limbs {
-            let (a, b1) = x.0[i].overflowing_sub(self.n.0[i]);
-            let (a, b2) = a.overflowing_sub(borrow as u32);
-            x.0[i] = a;
-            borrow = b1 | b2;
+            carry += x.0[i] as i64 - self.n.0[i] as i64;
+            x.0[i] = carry as u32;
+            carry >>= 32;
             i += 1;
         }
     }
@@ -178,18 +182,20 @@ impl Modulus {
             // t = (t + a[i] * b + m * n) / 2^32, with m such that the division
             // leaves nothing over. Both products in one pass, a carry for each.
             let x = a.0[i];
-            let s = t.0[0] as u64 + x as u64 * b.0[0] as u64;
-            let m = (s as u32).wrapping_mul(self.n0);
-            let mut carry_x = (s >> 32) as u32;
-            let s = (s as u32) as u64 + m as u64 * self.n.0[0] as u64;
-            let mut carry_m = (s >> 32) as u32;
-            let mut j = 1;
+            let m = t.0[0]
+                .wrapping_add(x.wrapping_mul(b.0[0]))
+                .wrapping_mul(self.n0);
+            let (mut carry_x, mut carry_m) = (0u32, 0u32);
+            let mut j = 0;
             while j < limbs {
                 let s = x as u64 * b.0[j] as u64 + t.0[j] as u64 + carry_x as u64;
                 carry_x = (s >> 32) as u32;
                 let s = m as u64 * self.n.0[j] as u64 + (s as u32) as u64 + carry_m as u64;
                 carry_m = (s >> 32) as u32;
-                t.0[j - 1] = s as u32;
+                // The lowest limb is 0 by the choice of m.
+                if j > 0 {
+                    t.0[j - 1] = s as u32;
+                }
                 j += 1;
             }
             let s = top as u64 + carry_x as u64 + carry_m as u64;
