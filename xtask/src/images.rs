@@ -56,10 +56,10 @@ pub const BOOT2: Program = Program {
     script: "loader.x",
     thumb: true,
 };
-/// The loader that applies patches.
-const BOOT2_NBDIFF: Program = Program {
-    file: "boot2-nbdiff",
-    features: Some("floor,md5,nbdiff"),
+/// A loader that applies no patches, for tests.
+const BOOT2_SWAP: Program = Program {
+    file: "boot2-swap",
+    features: Some("console,floor,mailbox,md5"),
     ..BOOT2
 };
 const SELFTEST: Program = Program {
@@ -223,7 +223,6 @@ impl Build {
         println!("boot2.bin: {len} bytes of {LOADER_MAX}");
         let app = APP.binary(&board, &keys, &out)?;
         if self.demo {
-            BOOT2_NBDIFF.binary(&board, &keys, &out)?;
             OTAAPP_2.binary(&board, &keys, &out)?;
         }
         let name = |suffix: &str| out.join(format!("{}@mk3060{suffix}", APP.name));
@@ -277,10 +276,6 @@ pub fn demo(args: &[String]) -> Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     let secure = value("--mode") == Some("secure");
-    let loader = match value("--mode") {
-        Some("diff") => BOOT2_NBDIFF,
-        _ => BOOT2,
-    };
     let name = if secure { "secure" } else { "plain" };
     let dir = target_dir().join("demo-mk3060").join(name);
     let (board, mut keys) = (Board::find()?, Vec::new());
@@ -290,7 +285,7 @@ pub fn demo(args: &[String]) -> Result<Vec<PathBuf>> {
         keys.push(cloud_key(&dir)?);
         more.extend(["--cloud".into(), dir.join("cloud")]);
     }
-    for program in [loader, OTAAPP, OTAAPP_2] {
+    for program in [BOOT2, OTAAPP, OTAAPP_2] {
         program.binary(&board, &keys, &dir)?;
     }
     Ok(more)
@@ -326,14 +321,7 @@ pub fn for_tests() -> Result<PathBuf> {
     std::fs::create_dir_all(&secure).with_context(|| secure.display().to_string())?;
     BOOT2_SIGNED.binary(&board, &[root().join(TEST_KEY)], &dir)?;
     for program in [
-        BOOT2,
-        BOOT2_NBDIFF,
-        SELFTEST,
-        TINYAPP2,
-        TINYAPP,
-        PTRAPPLY,
-        OTAAPP,
-        OTAAPP_2,
+        BOOT2, BOOT2_SWAP, SELFTEST, TINYAPP2, TINYAPP, PTRAPPLY, OTAAPP, OTAAPP_2,
     ] {
         program.binary(&board, &[], &dir)?;
     }

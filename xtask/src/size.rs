@@ -24,8 +24,16 @@ struct Image {
 const LOADERS: [Image; 4] = [
     Image {
         name: "boot2",
-        what: "swap, SHA-256, MD5, RSA-2048, version floor, mailbox, console",
+        what: "swap, nbdiff patches, SHA-256, MD5, RSA-2048, version floor, mailbox, console",
         program: BOOT2,
+        key: true,
+        goal: 23 << 10,
+        limit: LOADER_MAX,
+    },
+    Image {
+        name: "swap",
+        what: "all of boot2 but patches",
+        program: BOOT2.with("console,floor,mailbox,md5"),
         key: true,
         goal: 14_848,
         limit: LOADER_MAX,
@@ -44,14 +52,6 @@ const LOADERS: [Image; 4] = [
         program: BOOT2.with(""),
         key: false,
         goal: 6_144,
-        limit: LOADER_MAX,
-    },
-    Image {
-        name: "nbdiff",
-        what: "all of boot2 and nbdiff patches with LZMA2",
-        program: BOOT2.with("console,floor,mailbox,nbdiff"),
-        key: true,
-        goal: LOADER_MAX,
         limit: LOADER_MAX,
     },
 ];

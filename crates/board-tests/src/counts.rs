@@ -311,11 +311,14 @@ fn call(
 
 const PAINT: u8 = 0xA5;
 
-/// RAM the loader has used since RAM was painted: statics, and the stack to
-/// its deepest byte.
-fn used(machine: &Machine, statics_end: u32) -> u64 {
+/// RAM the loader has used since RAM was painted: statics but for the workspace
+/// that only a patch needs, and the stack to its deepest byte.
+fn used(machine: &Machine, symbols: &[Symbol]) -> u64 {
+    let statics_end = symbols::address(symbols, "_ram_end");
     let stack = machine.painted_depth(statics_end, PAINT);
-    u64::from(stack) + u64::from(statics_end - hal_mk3060::memory::RAM_FREE)
+    let workspace = symbols.iter().find(|s| s.name.ends_with("::WORKSPACE"));
+    let workspace = workspace.expect("the loader takes patches").size;
+    u64::from(stack + statics_end - hal_mk3060::memory::RAM_FREE - workspace)
 }
 
 /// RAM through a swap and the way back, unsigned and signed, and with a
@@ -332,7 +335,7 @@ fn ram() -> Vec<(&'static str, u64)> {
             program.extend(std::iter::repeat_n(7, tail));
             packed(version, &program, key)
         };
-        let end = symbols::address(&symbols::read(loader), "_ram_end");
+        let symbols = symbols::read(loader);
         let images = (image("tiny-1.0.0", 0), image("tiny-2.0.0", 9000));
         let mut machine = board_with(&format!("{loader}.bin"), &images.0, &images.1);
         expect(&mut machine, "tiny-1.0.0 started");
@@ -345,7 +348,7 @@ fn ram() -> Vec<(&'static str, u64)> {
             // The start-up code has not run yet: nothing in RAM is in use.
             machine.paint_ram(RAM_START, PAINT);
             run_to_app(&mut machine, &mut ());
-            deepest = deepest.max(used(&machine, end));
+            deepest = deepest.max(used(&machine, &symbols));
             expect(&mut machine, &format!("tiny-{version}.0.0 started"));
         }
         found.push((what, deepest));
@@ -366,8 +369,7 @@ fn mailbox_ram() -> u64 {
     machine.board.flash.load(mailbox, &request);
     machine.paint_ram(RAM_START, PAINT);
     run_to_app(&mut machine, &mut ());
-    let end = symbols::address(&symbols::read("boot2"), "_ram_end");
-    let bytes = used(&machine, end);
+    let bytes = used(&machine, &symbols::read("boot2"));
     expect(&mut machine, "tiny-2.0.0 started");
     bytes
 }

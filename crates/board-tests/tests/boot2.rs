@@ -1,10 +1,9 @@
 //! The shipped loader on the emulated board, with the example `tinyapp` as
 //! the application.
 
-use board_tests::board::{board, expect, run_to_reset, slot, start, tell};
+use board_tests::board::{board, expect, slot, start, tell};
 use board_tests::images::tiny as image;
-use hal_mk3060::memory::RAM_END;
-use mk3060_sim::{Limit, ResetCause, Stop, Time};
+use mk3060_sim::{Limit, ResetCause, Time};
 use ota_flash::PartitionId;
 
 #[test]
@@ -97,25 +96,4 @@ fn the_key_opens_the_console_and_reboots() {
     machine.run(Limit::until(machine.board.now() + Time::millis(500)));
     machine.board.send(1, b"r");
     assert_eq!(expect(&mut machine, "tiny-1.0.0 started"), 1);
-}
-
-/// Stack and statics of the loader, through a whole swap.
-#[test]
-fn the_loader_needs_little_ram() {
-    let (v1, v2) = (image("tiny-1.0.0", 0, 0), image("tiny-2.0.0", 9_000, 3));
-    let mut machine = board(&v1, &v2);
-    expect(&mut machine, "tiny-1.0.0 started");
-    tell(&mut machine, b"u", "requested");
-    machine.board.send(1, b"r");
-    run_to_reset(&mut machine);
-    // The start-up code has not run yet: nothing in RAM is in use.
-    machine.paint_ram(hal_mk3060::memory::RAM_START, 0xA5);
-    machine.add_breakpoint(hal_mk3060::memory::APP_START);
-    assert!(matches!(machine.run(Limit::NONE), Stop::Breakpoint { .. }));
-    let depth = machine.painted_depth(hal_mk3060::memory::RAM_FREE, 0xA5);
-    println!("boot2: {depth} bytes of RAM through a swap");
-    assert!(
-        depth <= 8 * 1024,
-        "{depth} bytes (stack from {RAM_END:#x} down)"
-    );
 }

@@ -11,7 +11,7 @@ use ota_flash::PartitionId;
 use ota_flash::sim::{CutVariant, SimFlash};
 use ota_proto::messages::Diff;
 use ota_verify::build::{Layout, PackOptions, pack};
-use ota_verify::{Coding, Digest, ImageKind, Module, Policy, Version};
+use ota_verify::{Coding, Digest, ImageKind, Module, Policy, Version, crc16_xmodem};
 use std::cell::RefCell;
 use std::path::PathBuf;
 
@@ -69,7 +69,7 @@ fn start(id: PartitionId) -> u32 {
 /// A board that runs `active` for the first time.
 fn board(active: &[u8]) -> Machine {
     let mut machine = Machine::new();
-    load_code(&mut machine, LOADER_START, &file("boot2-nbdiff.bin"));
+    load_code(&mut machine, LOADER_START, &file("boot2.bin"));
     machine
         .board
         .flash
@@ -148,6 +148,23 @@ fn request(machine: &mut Machine, patch: &[u8], version: &str) {
         let mut journal = BootJournal::open(journal, Strategy::PatchSwap, ()).unwrap();
         journal.request(&package, &verified).unwrap();
     });
+}
+
+/// Stores and requests a patch as C firmware does: at the slot's start, and a
+/// `PatchStatus` of 87 bytes in `PARAMETER_1`.
+fn request_as_c(machine: &mut Machine, patch: &[u8]) {
+    let mut status = [0; 87];
+    status[0] = 1;
+    status[4] = 3;
+    status[14..18].copy_from_slice(b"YVER");
+    status[19..23].copy_from_slice(&(patch.len() as u32).to_le_bytes());
+    status[23..27].copy_from_slice(&nbdiff::SLICE.to_le_bytes());
+    status[43] = 1;
+    let crc = crc16_xmodem(0, &status[..85]);
+    status[85..].copy_from_slice(&crc.to_le_bytes());
+    let flash = &mut machine.board.flash;
+    flash.load(start(PartitionId::OtaTemp), patch);
+    flash.load(start(PartitionId::Parameter1), &status);
 }
 
 /// Why the last update failed, and in which phase.
@@ -239,6 +256,21 @@ fn what_is_not_confirmed_is_reverted() {
     );
 }
 
+/// What C firmware asks for: the patch lies where the image is to be rebuilt.
+#[test]
+fn a_patch_at_the_start_of_the_slot_is_moved_first() {
+    let (old, new) = code(100_000);
+    let (v1, v2) = (image("tiny-1.0.0", &old), image("tiny-2.0.0", &new));
+    let mut machine = board(&v1);
+    expect(&mut machine, "tiny-1.0.0 started");
+    request_as_c(&mut machine, &make(&v1, &v2));
+    machine.board.send(1, b"r");
+    expect(&mut machine, "tiny-2.0.0 started");
+    assert!(slot(&machine, PartitionId::Application, v2.len()) == v2);
+    tell(&mut machine, b"s", "trial 1");
+    tell(&mut machine, b"c", "confirmed");
+}
+
 /// Whatever is wrong with a patch: the old image starts, and the reason can be read.
 #[test]
 fn what_cannot_be_rebuilt_is_not_installed() {
@@ -299,7 +331,7 @@ fn at_first_flash_access(machine: &mut Machine) {
     }
 }
 
-/// Power fails while a patch is applied and its image swapped in; then the board
+/// Power fails while a patch is moved, applied and its image swapped in; then the board
 /// starts one of the two images, whole, and the update is never lost.
 #[test]
 fn power_cuts_while_patching() {
@@ -308,7 +340,7 @@ fn power_cuts_while_patching() {
     let patch = make(&v1, &v2);
     let mut machine = board(&v1);
     expect(&mut machine, "tiny-1.0.0 started");
-    request(&mut machine, &patch, "tiny-2.0.0");
+    request_as_c(&mut machine, &patch);
     machine.board.send(1, b"r");
     while !matches!(machine.run(Limit::NONE), Stop::Reset(_)) {}
     let mut begin = machine.clone();

@@ -59,8 +59,7 @@ pub struct Demo {
     /// Keep flash file and cloud data in this directory
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Board: where `cargo xtask board build --demo` has put boot2.bin, boot2-nbdiff.bin,
-    /// otaapp.bin and otaapp-2.bin
+    /// Board: where `cargo xtask board build --demo` has put boot2.bin, otaapp.bin and otaapp-2.bin
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// Begin with a copy of the data of this cloud, whose product a1Demo has the key that the

@@ -22,7 +22,7 @@ use crate::{Failure, Outcome, read};
 /// What the board looks its peers up by; the emulated network knows where they are.
 const FILES: &str = "files.example";
 /// `cargo xtask board build --demo` writes these.
-const LOADERS: [&str; 2] = ["boot2.bin", "boot2-nbdiff.bin"];
+const LOADER: &str = "boot2.bin";
 const PROGRAMS: [&str; 2] = ["otaapp.bin", "otaapp-2.bin"];
 /// The program of version 2 restarts at once when its version ends like this.
 const BROKEN: &str = "app-2.0.0-reset";
@@ -42,18 +42,12 @@ impl Images {
             return Err(Failure::new("--board mk3060 wants --images DIR").help(BUILD));
         };
         let program = |name: &str| read(&dir.join(name)).map_err(|e| e.help(BUILD));
-        let [plain, patches] = LOADERS;
-        let name = if demo.mode == Kind::Diff {
-            patches
-        } else {
-            plain
-        };
-        let loader = program(name)?;
+        let loader = program(LOADER)?;
         let signed_only = LoaderInfo::parse(
             loader
                 .get((LOADER_INFO - LOADER_START) as usize..)
                 .and_then(|rest| rest.first_chunk())
-                .ok_or_else(|| Failure::new("no loader").at(dir.join(name).display()))?,
+                .ok_or_else(|| Failure::new("no loader").at(dir.join(LOADER).display()))?,
         )
         .is_some_and(|info| info.capabilities & capability::SIGNED_ONLY != 0);
         if signed_only != key.is_some() {
@@ -62,7 +56,7 @@ impl Images {
             } else {
                 "this loader was built without a key: it takes anything"
             })
-            .at(dir.join(name).display())
+            .at(dir.join(LOADER).display())
             .help(BUILD));
         }
         let [first, second] = PROGRAMS;
