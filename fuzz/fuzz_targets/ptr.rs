@@ -82,7 +82,7 @@ fn apply(old: &[u8], patch: &[u8], piece: usize) -> Result<Vec<u8>, Error> {
 
 /// Words that look like code and pointers, then text.
 fn firmware(seed: u64, shift: u32) -> Vec<u8> {
-    let words = noise(seed, 1600);
+    let words = noise(seed, 800);
     let mut out = vec![];
     for (i, w) in words.chunks_exact(4).enumerate() {
         let w = u32::from_le_bytes([w[0], w[1], w[2], w[3]]);
@@ -96,7 +96,7 @@ fn firmware(seed: u64, shift: u32) -> Vec<u8> {
             }
             .to_le_bytes(),
         );
-        if i == 190 {
+        if i == 90 {
             out.extend(vec![0x46; shift as usize]);
         }
     }
@@ -117,7 +117,7 @@ static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(|| {
             .collect::<Vec<u8>>()
     };
     let (a, b) = (firmware(1, 0), firmware(1, 8));
-    let big: Vec<u8> = (0..45).flat_map(|i| firmware(i, 0)).collect();
+    let big: Vec<u8> = (0..90).flat_map(|i| firmware(i, 0)).collect();
     let mut bigger = firmware(99, 4);
     bigger.extend(&big);
     [
@@ -159,7 +159,7 @@ fuzz_target!(init: { LazyLock::force(&PAIRS); }, |data: &[u8]| {
                 lag: input.u8(),
                 old_len: old.len() as u32,
                 // Seldom more than a slice: that takes long.
-                new_len: input.u32() % if first % 32 == 0 { 100_000 } else { 3000 },
+                new_len: input.u32() % if first % 32 == 0 { 100_000 } else { 400 },
                 old_digest: [0; 16],
                 new_digest: [0; 16],
                 base: input.u32(),
@@ -176,7 +176,9 @@ fuzz_target!(init: { LazyLock::force(&PAIRS); }, |data: &[u8]| {
             let mut patch = bytes[..len].to_vec();
             patch.extend(input.rest());
             let whole = apply(&old, &patch, patch.len());
-            assert_eq!(whole, apply(&old, &patch, piece));
+            if first % 8 == 0 {
+                assert_eq!(whole, apply(&old, &patch, piece));
+            }
         }
         _ => {
             let pairs = &*PAIRS;
