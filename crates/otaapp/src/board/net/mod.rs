@@ -126,7 +126,7 @@ pub struct Addresses {
 }
 
 /// A TCP/IP stack on a link. Shared by reference on one thread:
-/// [`Net::poll`] moves packets, [`Connect`] opens connections.
+/// [`Net::poll`] moves packets, [`ota_agent::Connect`] opens connections.
 pub struct Net<'a, L> {
     stack: RefCell<Stack<'a, L>>,
     taken: [Cell<bool>; CONNECTIONS],
