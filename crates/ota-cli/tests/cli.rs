@@ -203,7 +203,7 @@ fn verify_names_the_damage() {
     };
     desk.put("bad.img", &damaged(161));
     desk.ota("image verify bad.img")
-        .bad(1, "signed image block is for other bytes (bad.img)", "");
+        .bad(1, "do not have the trailer's MD5 (bad.img)", "");
     // info shows what can be shown, and the verdict.
     let info = desk.ota("image info bad.img --json").good().json();
     assert_eq!(info["version"], "1.0");
