@@ -58,12 +58,37 @@ impl Running {
     }
 
     #[inline(never)]
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         let mut at = (self.len % 64) as usize;
         let (len, carry) = self.len.overflowing_add(bytes.len() as u32);
         self.len = len;
         let above = (bytes.len() as u64 >> 32) as u32;
         self.high = self.high.wrapping_add(above).wrapping_add(u32::from(carry));
+        // Whole blocks at once, where speed is worth the code.
+        if cfg!(any(feature = "unrolled", test)) {
+            let begun = (64 - at) % 64;
+            let (head, tail) = bytes.split_at_checked(begun).unwrap_or((bytes, &[]));
+            at = self.bytewise(at, head);
+            bytes = tail;
+            while let Some((head, tail)) = bytes.split_first_chunk::<64>() {
+                let words = self.block.0.as_chunks_mut().0;
+                for (to, &[a, b, c, d]) in words.iter_mut().zip(head.as_chunks().0) {
+                    *to = if self.flip == 0 {
+                        [a, b, c, d]
+                    } else {
+                        [d, c, b, a]
+                    };
+                }
+                (self.compress)(&mut self.state, &self.block);
+                bytes = tail;
+            }
+        }
+        self.bytewise(at, bytes);
+    }
+
+    /// Takes bytes in from `at` in the block; where it then is.
+    #[inline(always)]
+    fn bytewise(&mut self, mut at: usize, bytes: &[u8]) -> usize {
         for byte in bytes {
             if let Some(b) = self.block.0.get_mut(at ^ self.flip) {
                 *b = *byte;
@@ -74,6 +99,7 @@ impl Running {
                 (self.compress)(&mut self.state, &self.block);
             }
         }
+        at
     }
 
     /// Pads with 0x80, zeros and the length in bits, compresses what is left and
