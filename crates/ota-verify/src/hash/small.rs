@@ -71,13 +71,13 @@ impl Running {
             at = self.bytewise(at, head);
             bytes = tail;
             while let Some((head, tail)) = bytes.split_first_chunk::<64>() {
-                let words = self.block.0.as_chunks_mut().0;
-                for (to, &[a, b, c, d]) in words.iter_mut().zip(head.as_chunks().0) {
-                    *to = if self.flip == 0 {
-                        [a, b, c, d]
-                    } else {
-                        [d, c, b, a]
-                    };
+                if self.flip == 0 {
+                    self.block.0 = *head;
+                } else {
+                    let words = self.block.0.as_chunks_mut().0;
+                    for (to, &[a, b, c, d]) in words.iter_mut().zip(head.as_chunks().0) {
+                        *to = [d, c, b, a];
+                    }
                 }
                 (self.compress)(&mut self.state, &self.block);
                 bytes = tail;
