@@ -14,7 +14,7 @@ use ota_bootlib::{
     Config, Decision, ImageCheck, Journal, MAIL_LEN, Partitions, Request, ResumeIdentity, Slot,
     Strategy, Verify, VersionText, start_up,
 };
-use ota_flash::sim::{CutVariant, Fault, SimFlash};
+use ota_flash::sim::{Fault, SimFlash};
 use ota_verify::{Coding, Policy};
 use uota_fuzz::images::{Shape, sha256};
 use uota_fuzz::packages::{crc16, crc32};
@@ -25,21 +25,6 @@ const ACTIVE: usize = 4 * SECTOR;
 const UPDATE: usize = 5 * SECTOR;
 const JOURNAL: usize = 4 * SECTOR;
 type Flash = SimFlash<SECTOR, 32>;
-
-fn cut(input: &mut Input<'_>) -> CutVariant {
-    let seed = u64::from(input.u8());
-    match input.u8() % 9 {
-        0 => CutVariant::Before,
-        1 => CutVariant::After,
-        2 => CutVariant::Head { of_256: seed as u8 },
-        3 => CutVariant::Tail { of_256: seed as u8 },
-        4 => CutVariant::Random { seed },
-        5 => CutVariant::AllButOne { seed },
-        6 => CutVariant::Unstable { seed },
-        7 => CutVariant::Flicker { seed },
-        _ => CutVariant::Zeroed,
-    }
-}
 
 fn shape(input: &mut Input<'_>) -> Shape {
     let mut shape = Shape::take(input, 3500);
@@ -214,7 +199,7 @@ fuzz_target!(|data: &[u8]| {
     for _ in 0..12 {
         let ops = |p: &Partitions<Flash>| p.active.ops() + p.update.ops() + p.journal.ops();
         if input.u8() % 3 == 0 {
-            let (after, how) = (u64::from(input.u8()), cut(&mut input));
+            let (after, how) = (u64::from(input.u8()), input.cut());
             match input.u8() % 3 {
                 0 => parts.active.cut_after(after, how),
                 1 => parts.update.cut_after(after, how),

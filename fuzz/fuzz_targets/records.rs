@@ -12,8 +12,9 @@
 use hal_mk3060::line_code;
 use libfuzzer_sys::fuzz_target;
 use ota_verify::{
-    Coding, Crc32, Digest, HashMethod, ImageDescriptor, Md5, Module, RsaPublicKey, Sha256, SignedBlock,
-    Trailer, Version, VersionOrder, VersionRule, crc16_xmodem, crc32, verify_digestsign,
+    Coding, Crc32, Digest, HashMethod, ImageDescriptor, Md5, Module, RsaPublicKey, Sha256,
+    SignedBlock, Trailer, Version, VersionOrder, VersionRule, crc16_xmodem, crc32,
+    verify_digestsign,
 };
 use rsa::pkcs1::DecodeRsaPublicKey;
 use rsa::pkcs8::DecodePublicKey;

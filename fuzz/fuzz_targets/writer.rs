@@ -6,26 +6,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ota_flash::sim::{CutVariant, SimFlash};
+use ota_flash::sim::SimFlash;
 use ota_flash::{StreamWriter, WriteErrorKind};
 use uota_fuzz::{Input, noise};
 
 type Flash = SimFlash<256, 16>;
 const SIZE: usize = 8 * 256;
-
-fn cut(input: &mut Input<'_>) -> CutVariant {
-    let seed = u64::from(input.u8());
-    match input.u8() % 8 {
-        0 => CutVariant::Before,
-        1 => CutVariant::After,
-        2 => CutVariant::Head { of_256: seed as u8 },
-        3 => CutVariant::Tail { of_256: seed as u8 },
-        4 => CutVariant::Random { seed },
-        5 => CutVariant::Unstable { seed },
-        6 => CutVariant::Flicker { seed },
-        _ => CutVariant::Zeroed,
-    }
-}
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
@@ -41,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
             0 => writer.flush(),
             1 => writer.prepare(u32::from(input.u16()) % (SIZE as u32 + 100)),
             2 => {
-                let (op, how) = (u64::from(input.u8() % 32), cut(&mut input));
+                let (op, how) = (u64::from(input.u8() % 32), input.cut());
                 writer.flash_mut().cut_after(op, how);
                 Ok(())
             }

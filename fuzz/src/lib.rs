@@ -2,6 +2,7 @@
 //! and seeds.
 
 use libfuzzer_sys::arbitrary::Unstructured;
+use ota_flash::sim::CutVariant;
 
 pub mod images;
 pub mod packages;
@@ -46,6 +47,22 @@ impl<'a> Input<'a> {
         match n {
             0..=256 => usize::from(self.u8()) % n,
             _ => self.u32() as usize % n,
+        }
+    }
+
+    /// What a power cut leaves of the operation it hits.
+    pub fn cut(&mut self) -> CutVariant {
+        let seed = u64::from(self.u8());
+        match self.u8() % 9 {
+            0 => CutVariant::Before,
+            1 => CutVariant::After,
+            2 => CutVariant::Head { of_256: seed as u8 },
+            3 => CutVariant::Tail { of_256: seed as u8 },
+            4 => CutVariant::Random { seed },
+            5 => CutVariant::AllButOne { seed },
+            6 => CutVariant::Unstable { seed },
+            7 => CutVariant::Flicker { seed },
+            _ => CutVariant::Zeroed,
         }
     }
 

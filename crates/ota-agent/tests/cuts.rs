@@ -98,19 +98,8 @@ fn cuts_in_a_row() {
     let new = image("2.0.0", 150_000, None);
     let sectors = new.len().div_ceil(SECTOR) as u32;
     let w = world(&old, &new, sectors);
-    let mut cuts = 0;
-    // After each start a little less than a window's erases and programs.
-    for seed in 0..40 {
-        w.flash
-            .borrow_mut()
-            .cut_after(2_400, CutVariant::Random { seed });
-        if w.live_until_cut(5 * MINUTE) == Stop::Idle {
-            break;
-        }
-        cuts += 1;
-    }
-    w.flash.borrow_mut().cancel_cut();
-    w.live(5 * MINUTE);
+    // A little less than a window's erases and programs.
+    let cuts = w.cut_in_a_row(2_400);
     assert!(w.runs(&new) && w.is_settled(), "{}", w.tail());
     let twice = w.net.server.borrow().sent - new.len();
     say(&format!(

@@ -315,19 +315,8 @@ fn cuts_in_a_row_come_to_an_end() {
     let (old, new) = pair(300_000, None);
     for (name, package) in packages(&old, &new) {
         let w = world(&old, &new, &package);
-        let mut cuts = 0;
-        // Each time a bit more than a slice.
-        for seed in 0..40 {
-            w.flash
-                .borrow_mut()
-                .cut_after(2_400, CutVariant::Random { seed });
-            if w.live_until_cut(5 * MINUTE) == Stop::Idle {
-                break;
-            }
-            cuts += 1;
-        }
-        w.flash.borrow_mut().cancel_cut();
-        w.live(5 * MINUTE);
+        // A bit more than a slice.
+        let cuts = w.cut_in_a_row(2_400);
         assert!(w.runs(&new) && w.is_settled(), "{name}: {}", w.tail());
         let twice = w.net.server.borrow().sent - package.len();
         say(&format!(

@@ -14,7 +14,7 @@ use ota_agent::{
     Outcome, PackageSlot, Parts, PatchSlot, Rng, Security, Settings, UpdateSink, VerifyImage,
 };
 use ota_bootlib::{Config, Decision, ImageCheck, Journal, Partitions, Strategy, start_up};
-use ota_flash::sim::SimFlash;
+use ota_flash::sim::{CutVariant, SimFlash};
 use ota_flash::{
     FlashOp, Partition, PartitionEntry, PartitionId, PartitionTable, Permissions, TraceFlash,
 };
@@ -377,6 +377,24 @@ impl World {
                 end => return end,
             }
         }
+    }
+
+    /// Cuts power again and again, at each start behind so many flash operations,
+    /// until it ends by itself; then once more without. The number of cuts, 40 at most.
+    pub fn cut_in_a_row(&self, operations: u64) -> usize {
+        let mut cuts = 0;
+        for seed in 0..40 {
+            self.flash
+                .borrow_mut()
+                .cut_after(operations, CutVariant::Random { seed });
+            if self.live_until_cut(5 * MINUTE) == Stop::Idle {
+                break;
+            }
+            cuts += 1;
+        }
+        self.flash.borrow_mut().cancel_cut();
+        self.live(5 * MINUTE);
+        cuts
     }
 
     /// Lends a partition.
