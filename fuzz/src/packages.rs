@@ -1,16 +1,21 @@
 //! .xz streams and sections of nbdiff patches around given data.
 
+use crc::Crc;
 use lzma_rust2::{Lzma2Options, Lzma2Writer};
 use std::io::Write;
 
+/// Their tables are made once.
+static CRC32: Crc<u32> = Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+static CRC16: Crc<u16> = Crc::<u16>::new(&crc::CRC_16_XMODEM);
+
 /// CRC-32 by the `crc` crate.
 pub fn crc32(bytes: &[u8]) -> u32 {
-    crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(bytes)
+    CRC32.checksum(bytes)
 }
 
 /// CRC-16/XMODEM by the `crc` crate.
 pub fn crc16(bytes: &[u8]) -> u16 {
-    crc::Crc::<u16>::new(&crc::CRC_16_XMODEM).checksum(bytes)
+    CRC16.checksum(bytes)
 }
 
 fn varint(out: &mut Vec<u8>, mut value: usize) {

@@ -331,3 +331,24 @@ fn every_flipped_byte_is_an_error_or_harmless() {
         }
     }
 }
+
+#[test]
+fn addresses_at_the_very_end_of_the_address_space() {
+    // Words there that move look like a RAM window, whose end is 2^32.
+    let image = |by: u32| {
+        (0..200u32)
+            .map(|i| match i % 8 {
+                0 => 0xFFFF_FF00 + i + by,
+                _ => i.wrapping_mul(0x9E37_79B1) >> 3,
+            })
+            .flat_map(u32::to_le_bytes)
+            .collect::<Vec<u8>>()
+    };
+    let (old, new) = (image(0), image(8));
+    let options = Options {
+        base: Some(0x1000),
+        ..Options::default()
+    };
+    let patch = encode(&old, &new, &options, &|_| {}).unwrap();
+    assert_eq!(apply(&old, &patch, 100), Ok(new));
+}

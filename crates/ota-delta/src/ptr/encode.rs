@@ -4,6 +4,7 @@ mod detect;
 mod lz;
 mod plan;
 mod range;
+mod search;
 
 use super::engine::{Engine, Env, Op, Params, Truth};
 use super::header::{Arch, HEADER_LEN_CODED, Header, LineCoding};
@@ -11,12 +12,11 @@ use super::lines::Lines;
 use super::map::{Map, MapCoder};
 use super::model::Coder;
 use super::{SLICE, WIDE};
-use crate::matching::{Index, Match, approximate};
+use crate::matching::Match;
 use ota_verify::crc32;
 use range::RangeEncoder;
 use sha2::{Digest, Sha256};
 use std::boxed::Box;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::vec::Vec;
 
@@ -111,26 +111,14 @@ impl Pair<'_> {
         }
     }
 
-    fn matches(&self, t: &Try, raw: &Index<'_>) -> Vec<Match> {
-        if !t.normal {
-            return plan::merge(approximate(raw, &self.new, &self.new, &self.old, t.gain));
-        }
-        let par = self.params(t);
-        let (old, new) = (
-            plan::normalise(&self.old, &par),
-            plan::normalise(&self.new, &par),
-        );
-        plan::merge(approximate(
-            &Index::new(&old),
-            &new,
-            &self.new,
-            &self.old,
-            t.gain,
-        ))
-    }
-
-    /// Map and slices.
-    fn code(&self, t: &Try, ms: &[Match], sources: Option<&lz::Sources<'_>>) -> Vec<u8> {
+    /// Map and slices; none once there are more bytes than `most` says.
+    fn code(
+        &self,
+        t: &Try,
+        ms: &[Match],
+        sources: Option<&lz::Sources<'_>>,
+        most: &AtomicUsize,
+    ) -> Option<Vec<u8>> {
         let mut par = self.params(t);
         let mut rc = RangeEncoder::new();
         let mut mc = MapCoder::new();
@@ -194,50 +182,17 @@ impl Pair<'_> {
                 }
             }
             let (wide, data) = data.unwrap_or_default();
-            if t.lz && std::env::var("STAT").is_ok() {
-                let mut meter = Meter(0);
-                let mut at = b.start;
-                let mut st = [[0u64; 3]; 4];
-                self.run(
-                    &mut meter,
-                    &mut engine,
-                    &par,
-                    &ops,
-                    &b,
-                    &seen,
-                    wide,
-                    &mut |m, p| {
-                        let k = if p == at {
-                            1
-                        } else if p == at + 1 {
-                            0
-                        } else {
-                            2
-                        };
-                        st[k][0] += 1;
-                        st[k][1] += (p - at) as u64;
-                        st[k][2] += m.0 >> 16;
-                        m.0 = 0;
-                        at = p;
-                    },
-                );
-                std::eprintln!(
-                    "slice {k} gain {} wide {wide} {} bytes; lit {:?} copyop {:?} match {:?}",
-                    t.gain,
-                    data.len(),
-                    st[0].map(|v| v),
-                    st[1],
-                    st[2]
-                );
-            }
             let stored =
                 &self.new_stored[(k * SLICE) as usize..((k + 1) * SLICE).min(new_len) as usize];
             let len = data.len() as u32 | if wide { WIDE } else { 0 };
             body.extend_from_slice(&len.to_le_bytes()[..3]);
             body.extend_from_slice(&crc32(stored).to_le_bytes());
             body.extend(data);
+            if body.len() > most.load(Ordering::Relaxed) {
+                return None;
+            }
         }
-        body
+        Some(body)
     }
 
     /// What of a slice is not copied.
@@ -395,48 +350,6 @@ impl Coder for Meter {
     }
 }
 
-/// Runs `tries` on all processors; returns the smallest.
-fn best(
-    pair: &Pair<'_>,
-    raw: &Index<'_>,
-    sources: Option<&lz::Sources<'_>>,
-    tries: &[Try],
-    progress: &(dyn Fn(f32) + Sync),
-    from: f32,
-    to: f32,
-) -> Option<Coded> {
-    let next = AtomicUsize::new(0);
-    let done = AtomicUsize::new(0);
-    let best: Mutex<Option<(usize, Coded)>> = Mutex::new(None);
-    let threads = std::thread::available_parallelism()
-        .map_or(1, |n| n.get())
-        .min(tries.len());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(t) = tries.get(i) else { break };
-                    let body = pair.code(t, &pair.matches(t, raw), sources);
-                    let mut slot = best.lock().unwrap_or_else(|e| e.into_inner());
-                    // The first of equals, however the threads were scheduled.
-                    let better = slot
-                        .as_ref()
-                        .is_none_or(|(j, b)| (body.len(), i) < (b.body.len(), *j));
-                    if better {
-                        *slot = Some((i, Coded { body, how: *t }));
-                    }
-                    let n = 1 + done.fetch_add(1, Ordering::Relaxed);
-                    progress(from + (to - from) * n as f32 / tries.len() as f32);
-                }
-            });
-        }
-    });
-    best.into_inner()
-        .unwrap_or_else(|e| e.into_inner())
-        .map(|(_, c)| c)
-}
-
 /// Makes a patch from `old` to `new`; `progress` is told the share done, 0 to 1.
 ///
 /// # Errors
@@ -463,72 +376,7 @@ pub fn encode(
         new: detect::decoded(new, new_lines),
         lag: options.lag,
     };
-    let raw = Index::new(&pair.old);
-    // First which architecture and base, then how to match.
-    let none = 0xFFFF_0000;
-    let archs = match options.arch {
-        Some(a) => [a].to_vec(),
-        None => [Arch::Thumb, Arch::Arm, Arch::A64, Arch::Xtensa, Arch::None].to_vec(),
-    };
-    let first = Try {
-        arch: Arch::None,
-        base: none,
-        ram: (0, 0),
-        normal: false,
-        gain: 8,
-        map: 128,
-        lz: false,
-    };
-    let copies = pair.matches(&first, &raw);
-    let mut tries = Vec::new();
-    for arch in archs {
-        let mut bases = match options.base {
-            Some(b) => [b].to_vec(),
-            None => detect::bases(&pair.old, arch, old_lines.start),
-        };
-        if bases.is_empty() {
-            bases.push(none);
-        }
-        for base in bases {
-            let ram = detect::ram(&pair.old, &pair.new, base, &copies);
-            tries.push(Try {
-                arch,
-                base,
-                ram,
-                ..first
-            });
-        }
-    }
-    let found = best(&pair, &raw, None, &tries, progress, 0.0, 0.3);
-    let how = found.as_ref().map_or(first, |c| c.how);
-    let mut tries = Vec::new();
-    // Where much is new every try takes long and tells little.
-    let much = found.as_ref().map_or(0, |c| c.body.len()) > 128 * 1024;
-    let gains: &[usize] = if much { &[8, 32] } else { &[6, 8, 12, 20, 32] };
-    for normal in [false, true] {
-        for gain in gains.iter().copied() {
-            tries.push(Try {
-                normal,
-                gain,
-                ..how
-            });
-        }
-    }
-    let found = best(&pair, &raw, None, &tries, progress, 0.3, 0.6);
-    let mut how = found.as_ref().map_or(how, |c| c.how);
-    how.lz = true;
-    let (old_seen, new_seen) = (lz::view(how.arch, &pair.old), lz::view(how.arch, &pair.new));
-    let index = Index::new(&old_seen);
-    let sources = lz::Sources {
-        old: &old_seen,
-        new: &new_seen,
-        index: &index,
-    };
-    let mut tries = Vec::new();
-    for gain in [how.gain, how.gain * 2, 1 << 20] {
-        tries.push(Try { gain, ..how });
-    }
-    let Some(coded) = best(&pair, &raw, Some(&sources), &tries, progress, 0.6, 1.0) else {
+    let Some(coded) = search::smallest(&pair, options, progress) else {
         return Err(EncodeError::ImageLength);
     };
     let digest = |data: &[u8]| {

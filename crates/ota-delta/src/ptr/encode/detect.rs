@@ -13,7 +13,10 @@ fn word(data: &[u8], at: usize) -> u32 {
         .map_or(0, |w| u32::from_le_bytes(*w))
 }
 
-/// The longest run of 34-byte lines whose CRCs are right; none below 16 lines.
+/// Fewer lines in a row are chance.
+const LEAST_LINES: usize = 16;
+
+/// The longest run of 34-byte lines whose CRCs are right; none below [`LEAST_LINES`].
 pub(super) fn lines(image: &[u8]) -> Lines {
     let coded = CODED as usize;
     let good = |at: usize| {
@@ -26,25 +29,30 @@ pub(super) fn lines(image: &[u8]) -> Lines {
     };
     let mut best = Lines::default();
     for phase in 0..coded {
-        let (mut start, mut at) = (phase, phase);
+        let mut at = phase;
         while at + coded <= image.len() {
-            if good(at) {
+            // Every run worth having holds a line looked at.
+            if !good(at) {
+                at += coded * (LEAST_LINES / 2);
+                continue;
+            }
+            let mut start = at;
+            while start >= coded && good(start - coded) {
+                start -= coded;
+            }
+            while good(at) {
                 at += coded;
-                let count = ((at - start) / coded) as u32;
-                if count > best.count {
-                    best = Lines {
-                        start: start as u32,
-                        count,
-                    };
-                }
-            } else {
-                // A bad line breaks the run; hops keep the search of every phase short.
-                at += coded;
-                start = at;
+            }
+            let count = ((at - start) / coded) as u32;
+            if count > best.count {
+                best = Lines {
+                    start: start as u32,
+                    count,
+                };
             }
         }
     }
-    if best.count < 16 {
+    if best.count < LEAST_LINES as u32 {
         Lines::default()
     } else {
         best
@@ -173,7 +181,7 @@ pub(super) fn ram(
         counts.push((run.len(), run[0], run[run.len() - 1]));
     }
     match counts.into_iter().max() {
-        Some((n, lo, hi)) if n >= 3 => (lo & !0xFF, (hi & !0xFF) + 0x100 - (lo & !0xFF)),
+        Some((n, lo, hi)) if n >= 3 => (lo & !0xFF, (hi & !0xFF) - (lo & !0xFF) + 0x100),
         _ => (0, 0),
     }
 }

@@ -248,6 +248,15 @@ struct Node {
     reps: [u32; 4],
 }
 
+/// A match as long as this is taken.
+const PLENTY: u32 = 256;
+
+/// Lengths worth trying of those up to `len`: short ones, and those near the end.
+fn lengths(from: u32, len: u32) -> impl Iterator<Item = u32> {
+    let near = len.saturating_sub(8).max(41).max(from);
+    (from..=len.min(40)).chain(near..=len)
+}
+
 /// The cheapest ops for a gap. `literals` are costs of the bytes as literals.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn parse(
@@ -273,11 +282,13 @@ pub(super) fn parse(
     let mut nodes = vec![none; n + 1];
     nodes[0].cost = 0;
     nodes[0].kind = 1;
+    let mut skip = 0;
     for k in 0..n {
         let here = nodes[k];
-        if here.cost == u32::MAX {
+        if here.cost == u32::MAX || k < skip {
             continue;
         }
+        let mut longest = 0;
         let p = gap.from + k;
         let wanted = &seen[p..gap.to];
         let [lit, other] = prices.literal[here.kind as usize];
@@ -327,25 +338,24 @@ pub(super) fn parse(
             if let Some((text, at)) = byte_at(*dist) {
                 let len = common(&text[at..], wanted) as u32;
                 let base = base + prices.repeat[1] + prices.which[i];
-                for l in 1..=len {
-                    if l > 40 && l + 8 < len {
-                        continue;
-                    }
+                for l in lengths(1, len) {
                     relax(l, base + prices.len(true, l - 1), *dist, 3);
                 }
+                longest = longest.max(len);
             }
         }
         let base = base + prices.repeat[0];
         let mut from = LEAST;
         for (len, dist) in &found.0[k] {
-            for l in from..=*len {
-                if l > 40 && l + 8 < *len {
-                    continue;
-                }
+            for l in lengths(from, *len) {
                 let c = base + prices.len(false, l - LEAST) + prices.dist(l, *dist);
                 relax(l, c, *dist, 2);
             }
             from = *len + 1;
+            longest = longest.max(*len);
+        }
+        if longest >= PLENTY {
+            skip = k + longest as usize;
         }
     }
     let mut back = Vec::new();
