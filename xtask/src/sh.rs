@@ -97,7 +97,7 @@ impl Cmd {
 
     /// Prints and runs it; anything but success is an error.
     pub fn run(mut self) -> Result<()> {
-        println!("$ {}", self.line());
+        eprintln!("$ {}", self.line());
         let status = self
             .0
             .status()

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Over-the-air updates for AliOS-style firmware: images, packages, keys.
+/// Over-the-air updates for AliOS-style firmware: images, packages, patches, keys, a cloud.
 #[derive(Debug, Parser)]
 #[command(name = "ota", version, propagate_version = true)]
 struct Args {
