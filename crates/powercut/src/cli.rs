@@ -18,6 +18,8 @@ rows, the figures with their limits, and the planted bugs.
              with a journal row that reads differently each time
   --seed N   seed of the random sequences (default 1)
   --explore  the exploration alone (with --full: as --full has it)
+  --only S   of the explorations only those whose name has S in it
+  --threads N  explorations at the same time (default 2)
   --stream   the rows of ptr patches, in place and while they download, alone
   --bugs     the planted bugs alone
   --tables   write the tables of docs/power-safety.md anew from what the checks use
@@ -31,11 +33,21 @@ rows, the figures with their limits, and the planted bugs.
 /// An unknown argument, or a document that cannot be written.
 pub fn main(args: &[String]) -> Result<bool, String> {
     let mut amount = Amount::QUICK;
-    let (mut full, mut part) = (false, None);
+    let mut part = None;
+    let mut asked = explore::Asked {
+        full: false,
+        only: None,
+        threads: 2,
+    };
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match arg.as_str() {
-            "--full" => full = true,
+            "--full" => asked.full = true,
+            "--only" => asked.only = Some(rest.next().ok_or("--only takes a name")?.clone()),
+            "--threads" => {
+                let threads = rest.next().and_then(|n| n.parse().ok());
+                asked.threads = threads.ok_or("--threads takes a number")?;
+            }
             "--seed" => {
                 let seed = rest.next().and_then(|s| s.parse().ok());
                 amount.seed = seed.ok_or("--seed takes a number")?;
@@ -48,22 +60,22 @@ pub fn main(args: &[String]) -> Result<bool, String> {
             other => return Err(format!("unknown argument {other}, see --help")),
         }
     }
-    if full {
+    if asked.full {
         amount = Amount {
             seed: amount.seed,
             ..Amount::FULL
         };
     }
     match part.map(String::as_str) {
-        Some("--explore") => Ok(explore::report(full)),
+        Some("--explore") => Ok(explore::report(&asked)),
         Some("--stream") => Ok(show_stream(amount).iter().all(Row::is_right)),
         Some("--bugs") => Ok(bugs::run(true)),
         Some(_) => write_tables().map(|()| true),
-        None => Ok(everything(amount, full)),
+        None => Ok(everything(amount, &asked)),
     }
 }
 
-fn everything(amount: Amount, full: bool) -> bool {
+fn everything(amount: Amount, asked: &explore::Asked) -> bool {
     let rows = run(amount);
     let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
     println!(
@@ -74,7 +86,7 @@ fn everything(amount: Amount, full: bool) -> bool {
     );
     let figures = figures::print(&rows);
     println!();
-    let explored = explore::report(full);
+    let explored = explore::report(asked);
     println!();
     let bugs = bugs::run(true);
     rows.iter().all(Row::is_right) && figures && explored && bugs

@@ -8,7 +8,8 @@ use ota_bootlib::{
     Slot, Strategy, Verify, VersionText, start_up_with_patch,
 };
 
-use super::model::{Known, Model, ROWS, Reading, Row, SECTOR, Sector, View};
+use super::model::{Known, Model, SECTOR, Sector, View};
+use super::row::{Reading, Row, blank_half};
 use crate::App;
 use crate::definitions::costs;
 use crate::format::{TestPatch, make};
@@ -119,9 +120,8 @@ impl Device {
                 sector[1] ^= 0x10;
             }
         }
-        let blank = || vec![Row::Solid(Reading::Blank); ROWS];
         let known = Rc::new(vec![Known::default(); slots.len()]);
-        let start = Model::new(slots, [blank(), blank()], known);
+        let start = Model::new(slots, [blank_half(); 2], known);
         let mut device = Self {
             strategy,
             app,
@@ -139,12 +139,14 @@ impl Device {
 
     /// What slot sectors hold between the steps of a run without cuts.
     fn contents(&self) -> Vec<Known> {
-        let mut all: Vec<Vec<Vec<u8>>> = vec![Vec::new(); self.start.slots.len()];
+        let mut all: Vec<Vec<Rc<Vec<u8>>>> = vec![Vec::new(); self.start.slots.len()];
         let mut model = self.start.clone();
         for _ in 0..12 {
             let mut at = model.clone();
             model.ops.clear();
-            let _ = self.boot(&mut model);
+            let cell = RefCell::new(model);
+            let _ = self.boot(&cell);
+            model = cell.into_inner();
             let sector = |i: usize| match model.ops.get(i)?.0 {
                 super::model::Op::Erase(s) => Some(s),
                 super::model::Op::Program(a, _) => Some(a / SECTOR),
@@ -152,7 +154,7 @@ impl Device {
             let mut note = |at: &Model| {
                 for (list, s) in all.iter_mut().zip(&at.slots) {
                     if !list.contains(&s.bytes) {
-                        list.push(s.bytes.to_vec());
+                        list.push(s.bytes.clone());
                     }
                 }
             };
@@ -171,14 +173,9 @@ impl Device {
     ///
     /// # Errors
     /// The promise that was broken.
-    pub fn boot(&self, model: &mut Model) -> Result<End, String> {
-        let cell = RefCell::new(std::mem::replace(
-            model,
-            Model::new(Vec::new(), [Vec::new(), Vec::new()], Rc::default()),
-        ));
-        let end = self.boot_on(&cell);
-        *model = cell.into_inner();
-        self.check_erases(model)?;
+    pub fn boot(&self, model: &RefCell<Model>) -> Result<End, String> {
+        let end = self.boot_on(model);
+        self.check_erases(&model.borrow())?;
         end
     }
 
@@ -229,7 +226,7 @@ impl Device {
             let model = cell.borrow();
             let first = if slot == Slot::First { 0 } else { self.active };
             let record = |r: &Reading| matches!(r, Reading::Record(_));
-            let weak = |r: &Row| matches!(r, Row::Unstable(all) if all.iter().any(record));
+            let weak = |r: &Row| !r.is_solid() && r.readings().iter().any(record);
             (
                 self.old.lies_at(&model.slots, first),
                 self.new.lies_at(&model.slots, first),

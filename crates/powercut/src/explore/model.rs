@@ -3,101 +3,19 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
 };
 use ota_bootlib::ROW;
 
-/// Rows of a half of the journal: as few as it takes.
-pub const ROWS: usize = 56;
+use super::row::{Half, ROWS, Reading, Row};
+
 /// A half is one sector.
 pub const SECTOR: usize = ROWS * ROW;
 
-/// What a read of a journal row may see.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Reading {
-    /// Erased.
-    Blank,
-    /// Neither blank nor a record: closed, or torn.
-    Bad,
-    /// As bad, but only bits are missing of the record that this row may be: to
-    /// program that again makes it whole.
-    Torn,
-    /// A record.
-    Record([u8; ROW]),
-}
-
-impl Reading {
-    /// What these bytes are.
-    pub fn of(bytes: [u8; ROW]) -> Self {
-        let crc = u32::from_le_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]);
-        if bytes == [0xFF; ROW] {
-            Self::Blank
-        } else if !matches!(bytes[0], 0 | 0xFF) && ota_verify::crc32(&bytes[..28]) == crc {
-            Self::Record(bytes)
-        } else {
-            Self::Bad
-        }
-    }
-
-    fn bytes(&self) -> [u8; ROW] {
-        match self {
-            Self::Blank => [0xFF; ROW],
-            // Closed, as it is written; no code tells it from torn.
-            Self::Bad | Self::Torn => [0; ROW],
-            Self::Record(b) => *b,
-        }
-    }
-}
-
-/// A journal row.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Row {
-    /// Reads the same each time.
-    Solid(Reading),
-    /// Each read sees any of these, at least two, in ascending order.
-    Unstable(Arc<[Reading]>),
-}
-
-impl Row {
-    /// A row that reads as any of these.
-    pub fn any(mut readings: Vec<Reading>) -> Self {
-        readings.sort_unstable();
-        readings.dedup();
-        match readings[..] {
-            [one] => Self::Solid(one),
-            _ => Self::Unstable(readings.into()),
-        }
-    }
-
-    /// All it may read as.
-    pub fn readings(&self) -> &[Reading] {
-        match self {
-            Self::Solid(one) => std::slice::from_ref(one),
-            Self::Unstable(all) => all,
-        }
-    }
-
-    /// It may read as `reading`.
-    pub fn may_be(&self, reading: Reading) -> bool {
-        self.readings().contains(&reading)
-    }
-
-    /// It always reads as `reading`.
-    pub fn is(&self, reading: Reading) -> bool {
-        *self == Self::Solid(reading)
-    }
-
-    /// This row with more things that it may read as.
-    fn or(&self, more: &[Reading]) -> Self {
-        Self::any([self.readings(), more].concat())
-    }
-}
-
 /// Contents a slot sector has in runs without cuts.
-pub type Known = Rc<Vec<Vec<u8>>>;
+pub type Known = Rc<Vec<Rc<Vec<u8>>>>;
 
 /// A sector of a slot.
 #[derive(Clone)]
@@ -124,7 +42,7 @@ pub struct Model {
     /// Slot sectors.
     pub slots: Vec<Sector>,
     /// The journal.
-    pub halves: [Vec<Row>; 2],
+    pub halves: [Half; 2],
     /// For each slot sector what torn reads may show.
     pub known: Rc<Vec<Known>>,
     /// What reads choose, and of how many: given first, then always 0.
@@ -140,7 +58,7 @@ pub struct Model {
 
 impl Model {
     /// A blank flash of so many slot sectors.
-    pub fn new(slots: Vec<Sector>, halves: [Vec<Row>; 2], known: Rc<Vec<Known>>) -> Self {
+    pub fn new(slots: Vec<Sector>, halves: [Half; 2], known: Rc<Vec<Known>>) -> Self {
         Self {
             erases: vec![0; slots.len() + 2],
             slots,
@@ -151,6 +69,14 @@ impl Model {
             ops: Vec::new(),
             mark: 0,
         }
+    }
+
+    /// As it is when power comes back. Returns the choices that reads made.
+    pub fn power_off(&mut self) -> Vec<(u16, u16)> {
+        self.ops.clear();
+        self.erases.fill(0);
+        self.made = 0;
+        std::mem::take(&mut self.choices)
     }
 
     fn choose(&mut self, of: usize) -> usize {
@@ -184,7 +110,7 @@ impl Model {
                         torn: false,
                     };
                 }
-                Some(half) => self.halves[half].fill(Row::Solid(Reading::Blank)),
+                Some(half) => self.halves[half].fill(Row::solid(Reading::Blank)),
             },
             Op::Program(at, bytes) => match (at / SECTOR).checked_sub(self.slots.len()) {
                 None => {
@@ -196,7 +122,7 @@ impl Model {
                 Some(half) => {
                     let row = &mut self.halves[half][at % SECTOR / ROW];
                     *row = if *bytes == [0; ROW] {
-                        Row::Solid(Reading::Bad)
+                        Row::solid(Reading::Bad)
                     } else {
                         let new = Reading::of(*bytes);
                         let again = row.may_be(new);
@@ -236,7 +162,7 @@ impl Model {
             Op::Program(..) => at % SECTOR / ROW..at % SECTOR / ROW + 1,
         };
         for row in rows {
-            torn.halves[half][row] = Row::Solid(Reading::Bad);
+            torn.halves[half][row] = Row::solid(Reading::Bad);
             let torn = match new {
                 Reading::Record(_) => Reading::Torn,
                 _ => Reading::Bad,
