@@ -3,18 +3,19 @@
 //! written.
 
 use std::cell::RefCell;
-use std::time::Instant;
 
 use embedded_storage::nor_flash::NorFlash;
 use ota_bootlib::{Journal, ResumeIdentity, VersionText};
 use ota_delta::IoError;
 use ota_delta::ptr::{self, SLICE, in_place};
-use ota_flash::sim::{CutVariant, Op, OpKind, SimFlash};
+use ota_flash::sim::SimFlash;
 use ota_flash::{Partition, PartitionEntry, PartitionId, PartitionTable, Permissions};
 use ota_verify::{NorReader, ReadAt, sha256};
 
 use crate::Row;
+use crate::replay::{self, Ran, Shape};
 use crate::table::Amount;
+use crate::world::Cut;
 
 const SECTOR: u32 = 4096;
 const UNIT: usize = 256;
@@ -24,12 +25,9 @@ const ASIDE: u32 = 32;
 const JOURNAL: u32 = 16;
 /// Starts of a device before it counts as going round in circles.
 const MAX_BOOTS: u32 = 20;
-/// Wrong results after which a sweep stops.
-const ENOUGH: u64 = 20;
 
 type Flash = SimFlash<{ SECTOR as usize }, UNIT>;
 type View<'a> = Partition<'a, Flash>;
-type Cut = (u64, CutVariant);
 
 fn table() -> PartitionTable<3> {
     let rw = Permissions::READ_WRITE;
@@ -88,14 +86,14 @@ impl in_place::Place for Place<'_> {
     }
 }
 
-struct Device {
+struct Stored {
     flash: Flash,
     old: Vec<u8>,
     new: Vec<u8>,
     patch: Vec<u8>,
 }
 
-impl Device {
+impl Stored {
     fn new() -> Self {
         let mut x = 3u32;
         let old: Vec<u8> = (0..140_000)
@@ -156,9 +154,10 @@ impl Device {
             Err(e) => Err(e.to_string()),
         }
     }
+}
 
-    /// Runs it through `cuts` to its end; how many fired.
-    fn run(&self, cuts: &[Cut], row: &mut Row) -> Result<(usize, Flash), String> {
+impl replay::Device for Stored {
+    fn run(&self, cuts: &[Cut]) -> Result<Ran, String> {
         let mut flash = self.flash.clone();
         match cuts.first() {
             Some((at, variant)) => flash.cut_at(*at, *variant),
@@ -169,12 +168,13 @@ impl Device {
         for _ in 0..MAX_BOOTS {
             cell.borrow_mut().power_on();
             if self.start(&cell)? {
-                let flash = cell.into_inner();
-                row.twice.1 = row.twice.1.max(flash.stats().reprograms);
+                let mut flash = cell.into_inner();
                 let right = flash.dump(0, self.new.len()) == self.new;
                 let solid = !flash.is_unstable(0, self.new.len());
+                let slots = (SLOT + ASIDE) as usize;
+                let journal = slots..slots + JOURNAL as usize;
                 return match (right, solid) {
-                    (true, true) => Ok((fired, flash)),
+                    (true, true) => Ok(Ran::new(fired, &mut flash, journal)),
                     (true, false) => Err("unstable bits in the image".into()),
                     _ => Err("a mixture".into()),
                 };
@@ -187,93 +187,21 @@ impl Device {
         Err(format!("no end after {MAX_BOOTS} starts"))
     }
 
-    fn sweep(&self, row: &mut Row, trace: &[Op], amount: Amount, part: u64) {
-        let one = |row: &mut Row, cuts: &[Cut]| match self.run(cuts, row) {
-            Ok((fired, _)) => fired,
-            Err(why) => {
-                row.wrong += 1;
-                row.first.get_or_insert(format!("{why} with {cuts:?}"));
-                cuts.len()
-            }
-        };
-        for (i, op) in (0u64..).zip(trace) {
-            // Each run decodes the patch twice: every third of the quick ones will do.
-            let step = amount.large_step * if amount.large_step > 1 { 3 } else { 1 };
-            let mine = i % 2 == part && (i / 2).is_multiple_of(step);
-            if !mine || row.wrong >= ENOUGH {
-                continue;
-            }
-            let variants = match op.kind {
-                OpKind::Erase => CutVariant::for_erase(i << 8 | 1).to_vec(),
-                OpKind::Program => CutVariant::for_program(i << 8 | 1).to_vec(),
-            };
-            row.variants = row.variants.max(variants.len() as u64);
-            for variant in variants {
-                row.singles += 1;
-                row.unfired += 1 - one(row, &[(i, variant)]) as u64;
-            }
-        }
-        let mut x = amount.seed.wrapping_mul(2) + part;
-        let mut random = |below: u64| {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (x >> 33) % below
-        };
-        for _ in 0..amount.sequences / 400 {
-            let cuts: Vec<Cut> = (0..2 + random(3))
-                .map(|k| {
-                    let range = if k == 0 { trace.len() as u64 } else { 400 };
-                    let all = CutVariant::for_erase(random(u64::from(u32::MAX)));
-                    let variant = all[random(all.len() as u64) as usize];
-                    (random(range), variant)
-                })
-                .collect();
-            row.sequences += u64::from(one(row, &cuts) == cuts.len());
-        }
-    }
-
-    fn row(&self, amount: Amount) -> Row {
-        let mut row = Row {
+    fn shape(&self) -> Shape {
+        Shape {
             name: "in-place ptr, stored".into(),
             geometry: format!("{SLOT}+{ASIDE} x {SECTOR}, {UNIT}"),
-            ..Row::default()
-        };
-        let mut flash = match self.run(&[], &mut Row::default()) {
-            Ok((_, flash)) => flash,
-            Err(why) => {
-                row.wrong = 1;
-                row.first = Some(why);
-                return row;
-            }
-        };
-        row.erases = flash.stats().erases;
-        row.twice.0 = flash.stats().reprograms;
-        let slots = (SLOT + ASIDE) as usize;
-        let hot = |range| flash.hottest_sector(range).map_or(0, |h| h.1);
-        row.hottest = (hot(0..slots), hot(slots..slots + JOURNAL as usize));
-        let trace = flash.take_trace();
-        row.ops = trace.len() as u64;
-        std::thread::scope(|scope| {
-            let parts = [0, 1].map(|part| {
-                let trace = &trace;
-                scope.spawn(move || {
-                    let mut row = Row::default();
-                    self.sweep(&mut row, trace, amount, part);
-                    row
-                })
-            });
-            for part in parts {
-                row.merge(part.join().expect("sweep"));
-            }
-        });
-        row
+            // Each run decodes the patch twice.
+            sparse: 3,
+            reach: 400,
+        }
     }
 }
 
 /// The row of the table, handed to `done` with the seconds it took.
 pub fn rows(amount: Amount, done: &mut dyn FnMut(Row, f32)) {
-    let started = Instant::now();
-    let device = Device::new();
+    let device = Stored::new();
     assert!(device.new.len() > 2 * SLICE as usize && device.old != device.new);
-    let row = device.row(amount);
-    done(row, started.elapsed().as_secs_f32());
+    let (row, seconds) = replay::row(&device, amount);
+    done(row, seconds);
 }

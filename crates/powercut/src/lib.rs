@@ -14,6 +14,7 @@ pub mod format;
 pub mod images;
 pub mod in_place;
 pub mod layout;
+pub mod replay;
 pub mod stream;
 pub mod sweep;
 pub mod table;

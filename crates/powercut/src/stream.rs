@@ -7,14 +7,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
 
 use ota_agent::Decoders;
 use ota_delta::{compress, ptr};
-use ota_flash::sim::{CutVariant, Op, OpKind};
 
 use crate::Row;
+use crate::replay::{self, Ran, Shape};
 use crate::table::Amount;
+use crate::world::Cut;
 
 #[path = "../../ota-agent/tests/common/mod.rs"]
 mod common;
@@ -30,10 +30,6 @@ const PROGRAM: usize = 70_000;
 const MAX_BOOTS: u32 = 40;
 /// Starts of an image that is not confirmed.
 const TRIES: usize = 3;
-/// Wrong results after which a sweep stops.
-const ENOUGH: u64 = 20;
-
-type Cut = (u64, CutVariant);
 
 /// What a device is offered and what becomes of it.
 struct Case {
@@ -47,12 +43,6 @@ struct Case {
     ends_new: bool,
 }
 
-/// What is known of one run.
-struct Ran {
-    fired: usize,
-    world: World,
-}
-
 impl Case {
     fn world(&self) -> World {
         let world = World::new(&self.old, SECTORS);
@@ -63,6 +53,33 @@ impl Case {
         world
     }
 
+    fn check_end(&self, fired: usize, world: &World) -> Result<(), String> {
+        let failures = world.net.broker.borrow().failures();
+        let tired = failures.iter().any(|f| f.1.starts_with("reverted"));
+        if !world.is_settled() {
+            return Err("the boot state is not settled".into());
+        }
+        if self.ends_new {
+            // Cuts may use up the tries of an image that would have confirmed.
+            if tired && fired >= TRIES && world.runs(&self.old) {
+                return Ok(());
+            }
+            if !world.runs(&self.new) {
+                return Err(format!("ends with the old image: {failures:?}"));
+            }
+            if !failures.is_empty() {
+                return Err(format!("a failure was reported: {failures:?}"));
+            }
+        } else if !world.runs(&self.old) {
+            return Err("ends with the new image".into());
+        } else if failures.is_empty() {
+            return Err("no failure was reported".into());
+        }
+        Ok(())
+    }
+}
+
+impl replay::Device for Case {
     /// Runs a device to its end and checks each start on the way.
     fn run(&self, cuts: &[Cut]) -> Result<Ran, String> {
         let world = self.world();
@@ -109,7 +126,10 @@ impl Case {
                 }
                 Stop::Idle => {
                     world.flash.borrow_mut().cancel_cut();
-                    return self.check_end(fired, &world).map(|()| Ran { fired, world });
+                    self.check_end(fired, &world)?;
+                    let journal = (2 * SECTORS + 1) as usize;
+                    let flash = &mut world.flash.borrow_mut();
+                    return Ok(Ran::new(fired, flash, journal..journal + 2));
                 }
                 other => return Err(format!("{other:?}")),
             }
@@ -117,118 +137,13 @@ impl Case {
         Err(format!("no end after {MAX_BOOTS} starts"))
     }
 
-    fn check_end(&self, fired: usize, world: &World) -> Result<(), String> {
-        let failures = world.net.broker.borrow().failures();
-        let tired = failures.iter().any(|f| f.1.starts_with("reverted"));
-        if !world.is_settled() {
-            return Err("the boot state is not settled".into());
-        }
-        if self.ends_new {
-            // Cuts may use up the tries of an image that would have confirmed.
-            if tired && fired >= TRIES && world.runs(&self.old) {
-                return Ok(());
-            }
-            if !world.runs(&self.new) {
-                return Err(format!("ends with the old image: {failures:?}"));
-            }
-            if !failures.is_empty() {
-                return Err(format!("a failure was reported: {failures:?}"));
-            }
-        } else if !world.runs(&self.old) {
-            return Err("ends with the new image".into());
-        } else if failures.is_empty() {
-            return Err("no failure was reported".into());
-        }
-        Ok(())
-    }
-
-    /// All single cuts of this part, and random sequences of two to four.
-    fn sweep(&self, row: &mut Row, trace: &[Op], amount: Amount, part: u64) {
-        let one = |row: &mut Row, cuts: &[Cut]| match self.run(cuts) {
-            Ok(ran) => {
-                let again = ran.world.flash.borrow().stats().reprograms;
-                row.twice.1 = row.twice.1.max(again);
-                ran.fired
-            }
-            Err(why) => {
-                row.wrong += 1;
-                row.first.get_or_insert(format!("{why} with {cuts:?}"));
-                cuts.len()
-            }
-        };
-        for (i, op) in trace.iter().enumerate() {
-            let i = i as u64;
-            let mine = i % 2 == part && (i / 2).is_multiple_of(amount.large_step);
-            if !mine || row.wrong >= ENOUGH {
-                continue;
-            }
-            let seed = i << 8 | 1;
-            let variants = match op.kind {
-                OpKind::Erase => CutVariant::for_erase(seed).to_vec(),
-                OpKind::Program => CutVariant::for_program(seed).to_vec(),
-            };
-            row.variants = row.variants.max(variants.len() as u64);
-            for variant in variants {
-                row.singles += 1;
-                row.unfired += 1 - one(row, &[(i, variant)]) as u64;
-            }
-        }
-        let mut x = amount.seed.wrapping_mul(2) + part;
-        let mut random = |below: u64| {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (x >> 33) % below
-        };
-        for _ in 0..amount.sequences / 400 {
-            let cuts: Vec<Cut> = (0..2 + random(3))
-                .map(|k| {
-                    let range = if k == 0 { trace.len() as u64 } else { 700 };
-                    let variants = CutVariant::for_erase(random(u64::from(u32::MAX)));
-                    let variant = variants[random(variants.len() as u64) as usize];
-                    (random(range), variant)
-                })
-                .collect();
-            row.sequences += u64::from(one(row, &cuts) == cuts.len());
-        }
-    }
-
-    fn row(&self, amount: Amount) -> Row {
-        let mut row = Row {
+    fn shape(&self) -> Shape {
+        Shape {
             name: format!("swap {}", self.name),
             geometry: format!("{SECTORS}+{} x {SECTOR}, {UNIT}", SECTORS + 1),
-            ..Row::default()
-        };
-        let ran = match self.run(&[]) {
-            Ok(ran) => ran,
-            Err(why) => {
-                row.wrong = 1;
-                row.first = Some(why);
-                return row;
-            }
-        };
-        let trace = {
-            let mut flash = ran.world.flash.borrow_mut();
-            row.erases = flash.stats().erases;
-            row.twice.0 = flash.stats().reprograms;
-            let slots = (2 * SECTORS + 1) as usize;
-            let hot = |range| flash.hottest_sector(range).map_or(0, |h| h.1);
-            row.hottest = (hot(0..slots), hot(slots..slots + 2));
-            flash.take_trace()
-        };
-        row.ops = trace.len() as u64;
-        std::thread::scope(|scope| {
-            let parts = [0, 1].map(|part| {
-                let trace = &trace;
-                scope.spawn(move || {
-                    let mut row = Row::default();
-                    self.sweep(&mut row, trace, amount, part);
-                    row
-                })
-            });
-            for part in parts {
-                row.merge(part.join().expect("sweep"));
-            }
-        });
-        row
+            sparse: 1,
+            reach: 700,
+        }
     }
 }
 
@@ -276,8 +191,7 @@ fn cases() -> Vec<Case> {
 /// The rows of the table, each handed to `done` with the seconds it took.
 pub fn rows(amount: Amount, done: &mut dyn FnMut(Row, f32)) {
     for case in cases() {
-        let started = Instant::now();
-        let row = case.row(amount);
-        done(row, started.elapsed().as_secs_f32());
+        let (row, seconds) = replay::row(&case, amount);
+        done(row, seconds);
     }
 }
