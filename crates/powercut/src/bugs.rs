@@ -3,12 +3,12 @@
 use core::cell::RefCell;
 
 use embedded_storage::nor_flash::NorFlash;
-use ota_bootlib::{Bug, Config, Decision, Journal, Slot, Strategy, VerdictGuard, plant, start_up};
+use ota_bootlib::{Bug, Decision, Journal, Slot, Strategy, VerdictGuard, plant};
 use ota_flash::GuardedPartition;
 
 use crate::explore::{Goal, explore};
 use crate::table::whole;
-use crate::world::{Judge, Wrong};
+use crate::world::Wrong;
 use crate::{App, Layout, Plan, Sweep};
 
 const LAYOUT: Layout = Layout {
@@ -67,20 +67,7 @@ fn overwritten() -> Result<u64, Wrong> {
             cuts += 1;
             flash.power_on();
             let cell = RefCell::new(flash);
-            let mut parts = world.layout.open(&cell);
-            let good = [world.old.clone(), world.new.clone()];
-            let mut judge = Judge {
-                flash: &cell,
-                good: &good,
-            };
-            let mut buf = [0; 512];
-            let d = start_up(
-                &mut parts,
-                &mut judge,
-                &mut (),
-                &Config::default(),
-                &mut buf,
-            );
+            let d = world.start_only(&cell);
             let flash = cell.borrow();
             let whole = world.old.lies_at(&flash, 0) || world.new.lies_at(&flash, 0);
             let weak = (0..3).any(|s| flash.unstable_bits_in(s) != 0);

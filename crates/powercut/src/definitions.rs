@@ -107,48 +107,28 @@ pub struct Costs {
 
 /// The table of I5.
 pub const fn costs(strategy: Strategy) -> Costs {
-    match strategy {
-        Strategy::Swap => Costs {
-            active: 1,
-            update: 1,
-            records: 2,
-            back: 1,
-            words: ("", ""),
-        },
-        Strategy::PatchSwap => Costs {
-            active: 1,
-            update: 3,
-            records: 2,
-            back: 1,
-            words: (
-                " (1 to swap, 1 to rebuild, 1 to move a patch that lies in the way)",
-                ", and 1 a slice, 1 a moved sector",
-            ),
-        },
-        Strategy::Overwrite => Costs {
-            active: 1,
-            update: 0,
-            records: 1,
-            back: 0,
-            words: ("", ""),
-        },
-        Strategy::InPlace => Costs {
-            active: 1,
-            update: 2,
-            records: 1,
-            back: 0,
-            words: (
-                " (1 to rebuild, 1 to move)",
-                ", and 1 a slice, 1 a moved sector",
-            ),
-        },
-        Strategy::Switch => Costs {
-            active: 0,
-            update: 0,
-            records: 0,
-            back: 0,
-            words: ("", ""),
-        },
+    let (active, update, records, back) = match strategy {
+        Strategy::Swap => (1, 1, 2, 1),
+        Strategy::PatchSwap => (1, 3, 2, 1),
+        Strategy::Overwrite => (1, 0, 1, 0),
+        Strategy::InPlace => (1, 2, 1, 0),
+        Strategy::Switch => (0, 0, 0, 0),
+    };
+    let erases = match strategy {
+        Strategy::PatchSwap => " (1 to swap, 1 to rebuild, 1 to move a patch that lies in the way)",
+        Strategy::InPlace => " (1 to rebuild, 1 to move)",
+        _ => "",
+    };
+    let rows = match strategy {
+        Strategy::PatchSwap | Strategy::InPlace => ", and 1 a slice, 1 a moved sector",
+        _ => "",
+    };
+    Costs {
+        active,
+        update,
+        records,
+        back,
+        words: (erases, rows),
     }
 }
 

@@ -235,7 +235,7 @@ fn small(rows: &mut Vec<Row>, amount: Amount) {
     let small = image::<256, 32>(2, 400, 2);
     let w = World::<256, 32>::c_request(patch, old, small, Some((256, 100)), App::CConfirms);
     row(rows, "3+6 x 256, 32", "C firmware", &w, plan);
-    nbdiff(rows, plan);
+    patches(rows, plan);
     for r in &rows[..18] {
         assert!(r.ops <= 150, "{} has {} operations", r.name, r.ops);
     }
@@ -255,32 +255,35 @@ fn small(rows: &mut Vec<Row>, amount: Amount) {
     row(rows, "2+3 x 128, 4", "confirmed", &w, plan);
 }
 
-/// Patches as AliOS makes them, through the real decoder: at the end of the slot,
-/// and in front where C firmware puts them.
-fn nbdiff(rows: &mut Vec<Row>, plan: Plan) {
+/// A patch as AliOS makes it, through the real decoder, `gap` bytes from the start of
+/// the slot; it changes a byte at each of `changes`.
+pub fn nbdiff(strategy: Strategy, gap: u32, changes: &[usize]) -> World<1024, 256> {
     let layout = Layout {
         active: 5,
         update: 7,
         journal: 28,
     };
     let old = image::<1024, 256>(5, 5 * 1024, 1);
-    // Two slices; every sector differs, in little.
+    // Two slices.
     let total = 4 * 1024 + 500;
     let mut bytes = old.bytes.to_vec();
     bytes[total..].fill(0xFF);
-    for sector in 0..5 {
-        bytes[sector * 1024 + 100] ^= 0x5A;
+    for at in changes {
+        bytes[*at] ^= 0x5A;
     }
     let new = Known::new::<1024, 256>(bytes, total as u32, 2);
-    for (strategy, gap, app, what) in [
-        (Strategy::PatchSwap, 0, App::Confirms, "nbdiff moved"),
-        (Strategy::PatchSwap, 6144, App::Confirms, "nbdiff"),
-        (Strategy::InPlace, 0, App::Confirms, "nbdiff moved"),
-        (Strategy::InPlace, 6144, App::Confirms, "nbdiff"),
-    ] {
-        let images = (old.clone(), new.clone());
-        let w = World::<1024, 256>::with_nbdiff(layout, strategy, gap, images, app);
-        row(rows, "5+7 x 1024, 256", what, &w, plan);
+    World::with_nbdiff(layout, strategy, gap, (old, new), App::Confirms)
+}
+
+/// Real patches: at the end of the slot, and in front where C firmware puts them.
+/// Every sector differs, in little.
+fn patches(rows: &mut Vec<Row>, plan: Plan) {
+    let changes = [0, 1, 2, 3, 4].map(|sector| sector * 1024 + 100);
+    for strategy in [Strategy::PatchSwap, Strategy::InPlace] {
+        for (gap, what) in [(0, "nbdiff moved"), (6144, "nbdiff")] {
+            let w = nbdiff(strategy, gap, &changes);
+            row(rows, "5+7 x 1024, 256", what, &w, plan);
+        }
     }
 }
 

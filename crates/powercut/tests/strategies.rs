@@ -1,7 +1,7 @@
 //! Cuts through every strategy on small devices.
 
 use ota_bootlib::Strategy;
-use powercut::{App, Known, Layout, Plan, Sweep, World, image};
+use powercut::{App, Layout, Plan, Sweep, World, image};
 
 const PLAN: Plan = Plan {
     every_unit: true,
@@ -135,21 +135,7 @@ fn bad_images() {
 /// The real decoder, and a patch that lies in front, as C firmware puts it.
 #[test]
 fn nbdiff() {
-    let layout = Layout {
-        active: 5,
-        update: 7,
-        journal: 28,
-    };
-    let old = image::<1024, 256>(5, 5 * 1024, 1);
-    let total = 4 * 1024 + 500;
-    let mut bytes = old.bytes.to_vec();
-    bytes[total..].fill(0xFF);
-    bytes[100] ^= 0x5A;
-    bytes[4200] ^= 0x5A;
-    let new = Known::new::<1024, 256>(bytes, total as u32, 2);
     for strategy in [Strategy::PatchSwap, Strategy::InPlace] {
-        let images = (old.clone(), new.clone());
-        let world = World::<1024, 256>::with_nbdiff(layout, strategy, 0, images, App::Confirms);
-        check(&world);
+        check(&powercut::table::nbdiff(strategy, 0, &[100, 4200]));
     }
 }
