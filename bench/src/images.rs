@@ -84,7 +84,9 @@ pub const KINDS: [Kind; 16] = [
 
 /// Old and new image.
 pub fn pair(kind: Kind, dice: &mut Dice) -> (Vec<u8>, Vec<u8>) {
-    let functions = 20 + dice.below(400);
+    // Small images mostly, so that many can be tried; some of 64 KiB and more.
+    let most = 4 + dice.below(400);
+    let functions = 4 + dice.below(most);
     let program = Program::new(dice, functions);
     let old = program.link();
     match kind {
@@ -136,7 +138,8 @@ pub fn pair(kind: Kind, dice: &mut Dice) -> (Vec<u8>, Vec<u8>) {
             if dice.below(2) == 0 { (a, b) } else { (b, a) }
         }
         Kind::Unrelated => {
-            let len = 1 + dice.below(100_000);
+            let most = 1 + dice.below(100_000);
+            let len = 1 + dice.below(most);
             let new = if dice.below(2) == 0 {
                 dice.bytes(len)
             } else {

@@ -25,6 +25,8 @@ struct Count {
     image_bytes: u64,
     nbdiff_bytes: u64,
     ptr_bytes: u64,
+    /// ptr patches that were larger than those of nbdiff.
+    larger: u64,
     /// ptr patches that were applied over the old image too.
     in_place: u64,
     /// Empty images, which no encoder may take.
@@ -48,8 +50,8 @@ impl Args {
             }
         }
         println!(
-            "{:<22} {:>6} {:>11} {:>10} {:>10} {:>9} {:>8}",
-            "kind of pair", "pairs", "new bytes", "nbdiff", "ptr", "in place", "refused"
+            "{:<14} {:>6} {:>11} {:>10} {:>10} {:>7} {:>9} {:>8}",
+            "kind of pair", "pairs", "new bytes", "nbdiff", "ptr", "larger", "in place", "refused"
         );
         let mut sum = Count::default();
         for (kind, c) in KINDS.iter().zip(&counts) {
@@ -58,6 +60,7 @@ impl Args {
             sum.image_bytes += c.image_bytes;
             sum.nbdiff_bytes += c.nbdiff_bytes;
             sum.ptr_bytes += c.ptr_bytes;
+            sum.larger += c.larger;
             sum.in_place += c.in_place;
             sum.refused += c.refused;
         }
@@ -74,11 +77,12 @@ impl Args {
 impl Count {
     fn print(&self, name: &str) {
         println!(
-            "{name:<22} {:>6} {:>11} {:>10} {:>10} {:>9} {:>8}",
+            "{name:<14} {:>6} {:>11} {:>10} {:>10} {:>7} {:>9} {:>8}",
             self.pairs,
             self.image_bytes,
             self.nbdiff_bytes,
             self.ptr_bytes,
+            self.larger,
             self.in_place,
             self.refused
         );
@@ -132,6 +136,15 @@ fn one(number: u64, kind: Kind, count: &mut Count) -> Result<()> {
     count.image_bytes += new.len() as u64;
     count.nbdiff_bytes += classic.len() as u64;
     count.ptr_bytes += ours.len() as u64;
+    if ours.len() > classic.len() {
+        count.larger += 1;
+        println!(
+            "pair {number} ({kind:?}, {} bytes): ptr {}, nbdiff {}",
+            new.len(),
+            ours.len(),
+            classic.len()
+        );
+    }
     Ok(())
 }
 

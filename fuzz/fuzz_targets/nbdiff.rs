@@ -10,7 +10,8 @@ use libfuzzer_sys::fuzz_target;
 use ota_delta::nbdiff::{Error, SliceDecoder, Workspace, encode, scan};
 use ota_delta::{ReadAt, ReadError};
 use std::cell::RefCell;
-use uota_fuzz::packages::{crc16, section};
+use std::sync::LazyLock;
+use uota_fuzz::packages::{self, crc16, section};
 use uota_fuzz::{Input, damage, noise};
 
 thread_local! {
@@ -104,7 +105,7 @@ fn model(
     (new.len() == len && diff.next().is_none() && extra.next().is_none()).then_some(new)
 }
 
-fn triples(input: &mut Input<'_>) {
+fn triples(input: &mut Input<'_>, compress: bool) {
     let old = noise(input.u8().into(), input.below(300));
     let list: Vec<[i32; 3]> = (0..input.u8() % 12)
         .map(|_| {
@@ -138,36 +139,84 @@ fn triples(input: &mut Input<'_>) {
     }
     let expected = model(&old, &list, &diff, &extra, len);
     let crc = crc16(expected.as_deref().unwrap_or(&[]));
-    let patch = section(&list, &diff, &extra, len, crc, input.u8() == 7);
+    let patch = section(&list, &diff, &extra, len, crc, compress);
     assert_eq!(
         apply(&old, &patch, 0x1_0000, 1 + input.below(300)).ok(),
         expected
     );
 }
 
-fuzz_target!(|data: &[u8]| {
+/// Two images and the patch between them.
+struct Pair {
+    old: Vec<u8>,
+    new: Vec<u8>,
+    patch: Vec<u8>,
+}
+
+const SLICE: u32 = 4096;
+
+fn pair(old: Vec<u8>, new: Vec<u8>) -> Pair {
+    let options = ota_delta::nbdiff::Options {
+        slice: SLICE,
+        ..Default::default()
+    };
+    let patch = encode(&old, &new, &options, &|_| {}).expect("good options");
+    Pair { old, new, patch }
+}
+
+/// Making a patch takes long: these are made once.
+static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(|| {
+    let text = b"some text, 0123456789, and some more. ".repeat(12);
+    let (a, b) = (noise(1, 700), noise(2, 60));
+    vec![
+        pair(a.clone(), [&a[..300], &b, &a[320..]].concat()),
+        pair(text.clone(), [&text[30..], &b, &text].concat()),
+        pair(vec![0; 300], text),
+        // Three slices, which go back and forth.
+        pair(
+            a.repeat(12),
+            [&a.repeat(7)[90..], &b, &a.repeat(6)].concat(),
+        ),
+    ]
+});
+
+/// A good patch, damaged.
+fn damaged(mut input: Input<'_>) {
+    let Pair { old, new, patch } = &PAIRS[input.below(4)];
+    let piece = 1 + input.below(5000);
+    let mut bad = patch.clone();
+    damage(&mut input, &mut bad);
+    let result = apply(old, &bad, SLICE, piece);
+    if bad == *patch {
+        assert_eq!(result.as_ref(), Ok(new));
+    }
+    if input.flag() {
+        assert_eq!(result.is_ok(), apply(old, &bad, SLICE, 4096).is_ok());
+    }
+}
+
+/// Any two images.
+fn made(mut input: Input<'_>) {
+    let old = noise(input.u8().into(), input.below(5000));
+    let mut new = old.clone();
+    damage(&mut input, &mut new);
+    if !new.is_empty() && !old.is_empty() {
+        let made = pair(old, new);
+        assert_eq!(apply(&made.old, &made.patch, SLICE, 1000), Ok(made.new));
+    }
+}
+
+// Making the pairs takes longer than an input may.
+fuzz_target!(init: { LazyLock::force(&PAIRS); }, |data: &[u8]| {
     let mut input = Input::new(data);
+    // Compressing takes long: few inputs do, and the fuzzer cannot make more of them.
+    let rare = packages::crc32(data) % 4096;
+    if rare == 5 {
+        return made(input);
+    }
     match input.u8() % 32 {
-        0..24 => triples(&mut input),
-        // Making patches takes long.
-        24 if input.u8() % 64 == 7 => {
-            let old = noise(input.u8().into(), input.below(5000));
-            let mut new = old.clone();
-            damage(&mut input, &mut new);
-            if new.is_empty() || old.is_empty() {
-                return;
-            }
-            let options = ota_delta::nbdiff::Options {
-                slice: 4096,
-                ..Default::default()
-            };
-            let mut patch = encode(&old, &new, &options, &|_| {}).expect("good options");
-            assert_eq!(apply(&old, &patch, 4096, 1000).as_ref(), Ok(&new));
-            damage(&mut input, &mut patch);
-            let piece = 1 + input.below(5000);
-            let result = apply(&old, &patch, 4096, piece);
-            assert_eq!(result.is_ok(), apply(&old, &patch, 4096, 4096).is_ok());
-        }
+        0..20 => triples(&mut input, rare < 8),
+        20..30 => damaged(input),
         _ => {
             let old = noise(0, 1000);
             let patch = input.rest();

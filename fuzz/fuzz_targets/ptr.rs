@@ -348,9 +348,11 @@ fn made(input: &mut Input<'_>, piece: usize) {
 fuzz_target!(init: { LazyLock::force(&PAIRS); }, |data: &[u8]| {
     let mut input = Input::new(data);
     let piece = usize::from(input.u16()).max(1);
+    // Making patches takes long: few inputs do, and the fuzzer cannot make more of them.
+    if packages::crc32(data) % 4096 == 5 {
+        return made(&mut input, piece);
+    }
     match input.u8() % 64 {
-        // Making patches takes long.
-        0 if input.u8() % 64 == 7 => made(&mut input, piece),
         0..40 => built(input, piece),
         _ => damaged(&mut input, piece),
     }

@@ -293,6 +293,23 @@ fn coded_lines_cost_nothing() {
 }
 
 #[test]
+fn lines_in_one_of_the_images_cost_little() {
+    let (old, new) = pair(300);
+    let plain = make(&old, &new);
+    for (old, new) in [(coded(&old), new.clone()), (old, coded(&new))] {
+        let patch = make(&old, &new);
+        assert!(Header::parse(&patch).unwrap().lines.is_some());
+        assert!(
+            patch.len() < plain.len() + 150,
+            "{} {}",
+            patch.len(),
+            plain.len()
+        );
+        assert!(apply(&old, &patch, 500).unwrap() == new);
+    }
+}
+
+#[test]
 fn wrong_base_image_is_refused_before_anything_is_written() {
     let (old, new) = pair(300);
     let patch = make(&old, &new);

@@ -17,6 +17,7 @@ use ota_verify::crc32;
 use range::RangeEncoder;
 use sha2::{Digest, Sha256};
 use std::boxed::Box;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::vec::Vec;
 
@@ -71,6 +72,9 @@ impl Env for Memory<'_> {
     fn put(&mut self, _: u8) {}
 }
 
+/// How often ops are chosen: prices follow from the choice before.
+const ROUNDS: usize = 6;
+
 /// Both images, as stored and as decoded.
 struct Pair<'a> {
     new_stored: &'a [u8],
@@ -111,13 +115,15 @@ impl Pair<'_> {
         }
     }
 
-    /// Map and slices; none once there are more bytes than `most` says.
+    /// Map and slices, every `step`th of them; none once there are more bytes than `most`
+    /// says.
     fn code(
         &self,
         t: &Try,
         ms: &[Match],
         sources: Option<&lz::Sources<'_>>,
         most: &AtomicUsize,
+        step: u32,
     ) -> Option<Vec<u8>> {
         let mut par = self.params(t);
         let mut rc = RangeEncoder::new();
@@ -139,7 +145,7 @@ impl Pair<'_> {
         let mut seen = self.new.clone();
         let mut chains = lz::Chains::new(&self.new);
         let new_len = self.new_stored.len() as u32;
-        for k in 0..new_len.div_ceil(SLICE) {
+        for k in (0..new_len.div_ceil(SLICE)).step_by(step as usize) {
             let b = plan::bounds(
                 k,
                 new_len,
@@ -267,6 +273,52 @@ impl Pair<'_> {
         }
     }
 
+    /// What literals cost among these ops, without the flag that says so, in 1/16 bit;
+    /// those of other bytes stay as they are.
+    #[allow(clippy::too_many_arguments)]
+    fn measure(
+        &self,
+        ops: &[Op],
+        b: &plan::Bounds,
+        seen: &[u8],
+        par: &Params,
+        engine: &mut Engine,
+        prices: Option<&lz::Prices>,
+        costs: &mut [u32],
+    ) {
+        // Prices of the flags, where there are literals.
+        let mut flags = std::vec![None; (b.end - b.start) as usize];
+        let (mut p, mut prev, mut n) = (0usize, 0usize, 0);
+        for op in ops {
+            match op {
+                Op::Literal => {
+                    flags[p] = Some(prices.map_or(0, |x| x.literal_flag(prev)));
+                    p += 1;
+                    prev = 0;
+                    n += 1;
+                }
+                Op::Copy { len, .. } => {
+                    p += *len as usize;
+                    prev = 1;
+                }
+                Op::Match { len, .. } => {
+                    p += *len as usize;
+                    prev = 2;
+                }
+            }
+        }
+        let mut meter = Meter(0);
+        let mut at = b.start;
+        let wide = n >= 4096;
+        self.run(&mut meter, engine, par, ops, b, seen, wide, &mut |m, p| {
+            let flag = flags.get((at - b.start) as usize).copied().flatten();
+            if let (Some(flag), true) = (flag, p == at + 1) {
+                costs[at as usize] = ((m.0 >> 12) as u32).saturating_sub(flag);
+            }
+            (m.0, at) = (0, p);
+        });
+    }
+
     /// Ops with matches in the gaps.
     #[allow(clippy::too_many_arguments)]
     fn improve(
@@ -282,14 +334,7 @@ impl Pair<'_> {
     ) -> Vec<Op> {
         // What the bytes would cost as literals.
         let mut costs = std::vec![0; self.new.len()];
-        let mut meter = Meter(0);
-        let mut at = b.start;
-        self.run(&mut meter, engine, par, ops, b, seen, true, &mut |m, p| {
-            if p == at + 1 {
-                costs[at as usize] = (m.0 >> 12) as u32;
-            }
-            (m.0, at) = (0, p);
-        });
+        self.measure(ops, b, seen, par, engine, None, &mut costs);
         let old_min = b.old_min as usize;
         let found: Vec<_> = gaps
             .iter()
@@ -297,8 +342,11 @@ impl Pair<'_> {
             .collect();
         let mut counts = lz::Counts::new();
         let mut out = Vec::new();
-        for _ in 0..3 {
+        for round in 0..ROUNDS {
             let prices = counts.prices();
+            if round != 0 {
+                self.measure(&out, b, seen, par, engine, Some(&prices), &mut costs);
+            }
             counts = lz::Counts::none();
             out.clear();
             let mut reps = [self.old.len() as u32, 0, 0, 0];
@@ -340,12 +388,19 @@ impl Pair<'_> {
 /// Adds up what coding costs: 1/65536 bits.
 struct Meter(u64);
 
+/// What a bit costs, by its probability in 1/4096.
+static COSTS: LazyLock<Vec<u16>> = LazyLock::new(|| {
+    let middle = |i: u32| (f64::from(i) + 0.5) / 4096.0;
+    (0..4096)
+        .map(|i| (-middle(i).log2() * 4096.0) as u16)
+        .collect()
+});
+
 impl Coder for Meter {
     fn code(&mut self, bit: u32, p: u32) -> u32 {
         let p = if bit == 1 { p } else { 65536 - p };
-        // The logarithm to 1/16, enough for estimates.
-        let log = f64::from(p) / 65536.0;
-        self.0 += (-log.log2() * 65536.0) as u64;
+        let cost = COSTS.get((p >> 4) as usize).copied().unwrap_or(0);
+        self.0 += u64::from(cost) << 4;
         bit
     }
 }
@@ -363,10 +418,7 @@ pub fn encode(
     if new.is_empty() || old.len().max(new.len()) >= 1 << 27 {
         return Err(EncodeError::ImageLength);
     }
-    let (mut old_lines, mut new_lines) = (detect::lines(old), detect::lines(new));
-    if old_lines.count == 0 || new_lines.count == 0 {
-        (old_lines, new_lines) = (Lines::default(), Lines::default());
-    }
+    let (old_lines, new_lines) = (detect::lines(old), detect::lines(new));
     let pair = Pair {
         new_stored: new,
         old_stored_len: old.len() as u32,
@@ -391,7 +443,7 @@ pub fn encode(
         old_digest: digest(old),
         new_digest: digest(new),
         base: coded.how.base,
-        lines: (new_lines.count != 0).then_some(LineCoding {
+        lines: (old_lines.count | new_lines.count != 0).then_some(LineCoding {
             old: (old_lines.start, old_lines.count),
             new: (new_lines.start, new_lines.count),
         }),

@@ -65,7 +65,7 @@ pub struct Header {
     pub new_digest: [u8; 16],
     /// Address at which the image's first (decoded) byte is seen by the processor.
     pub base: u32,
-    /// Present when both images hold 34/32-coded lines.
+    /// Present when an image holds 34/32-coded lines; the other may have none.
     pub lines: Option<LineCoding>,
 }
 

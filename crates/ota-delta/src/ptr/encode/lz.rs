@@ -154,7 +154,11 @@ pub(super) struct Prices {
     repeat: [u32; 2],
     which: [u32; 4],
     lens: [[u32; 24]; 2],
+    /// The two bits below a length's highest, by exponent.
+    tops: [[[u32; 2]; 48]; 2],
     slots: [[u32; 64]; 4],
+    /// The lowest bits of a distance, by slot.
+    low: [[u32; 16]; 11],
 }
 
 /// Cost of one of `n` that was seen `k` times.
@@ -179,7 +183,11 @@ pub(super) struct Counts {
     repeat: [u32; 2],
     which: [u32; 4],
     lens: [[u32; 24]; 2],
+    /// The two bits below a length's highest, by exponent.
+    tops: [[[u32; 2]; 48]; 2],
     slots: [[u32; 64]; 4],
+    /// The lowest bits of a distance, by slot.
+    low: [[u32; 16]; 11],
 }
 
 impl Counts {
@@ -200,7 +208,9 @@ impl Counts {
             repeat: [80, 20],
             which: [50, 20, 15, 15],
             lens,
+            tops: [[[1; 2]; 48]; 2],
             slots,
+            low: [[1; 16]; 11],
         }
     }
 
@@ -210,7 +220,24 @@ impl Counts {
             repeat: [0; 2],
             which: [0; 4],
             lens: [[0; 24]; 2],
+            tops: [[[0; 2]; 48]; 2],
             slots: [[0; 64]; 4],
+            low: [[0; 16]; 11],
+        }
+    }
+
+    fn len(&mut self, repeat: usize, v: u32) {
+        self.lens[repeat][exponent(v)] += 1;
+        for (i, bit) in tops(v) {
+            self.tops[repeat][i][bit] += 1;
+        }
+    }
+
+    fn dist(&mut self, len: u32, dist: u32) {
+        let (s, _) = slot(dist - 1);
+        self.slots[(len - LEAST).min(3) as usize][s as usize] += 1;
+        if let Some((group, value)) = low(dist - 1) {
+            self.low[group][value] += 1;
         }
     }
 
@@ -220,23 +247,52 @@ impl Counts {
             repeat: costs(self.repeat),
             which: costs(self.which),
             lens: self.lens.map(costs),
+            tops: self.tops.map(|t| t.map(costs)),
             slots: self.slots.map(costs),
+            low: self.low.map(costs),
         }
     }
 }
 
 impl Prices {
+    /// What the flag of a literal costs behind this kind of op.
+    pub fn literal_flag(&self, prev: usize) -> u32 {
+        self.literal[prev][0]
+    }
     fn len(&self, repeat: bool, v: u32) -> u32 {
         let e = exponent(v);
-        self.lens[usize::from(repeat)][e] + 15 * e as u32
+        let mut c = self.lens[usize::from(repeat)][e];
+        for (i, bit) in tops(v) {
+            c += self.tops[usize::from(repeat)][i][bit];
+        }
+        c + 16 * (e as u32).saturating_sub(2)
     }
 
     fn dist(&self, len: u32, dist: u32) -> u32 {
         let (s, bits) = slot(dist - 1);
-        // The lowest bits say little where things are aligned.
-        let low = if bits > 1 { 6 } else { 0 };
-        self.slots[(len - LEAST).min(3) as usize][s as usize] + 16 * bits - low
+        let c = self.slots[(len - LEAST).min(3) as usize][s as usize];
+        match low(dist - 1) {
+            Some((group, value)) => c + self.low[group][value] + 16 * bits.saturating_sub(4),
+            None => c,
+        }
     }
+}
+
+/// The bits of a number that adapt, and their counters.
+fn tops(v: u32) -> impl Iterator<Item = (usize, usize)> {
+    let (v1, e) = (v + 1, exponent(v));
+    (0..e.min(2)).map(move |i| (2 * e + i, (v1 >> (e - 1 - i) & 1) as usize))
+}
+
+/// The lowest bits of a distance less one, and their group.
+fn low(v: u32) -> Option<(usize, usize)> {
+    let (s, bits) = slot(v);
+    (s >= 4).then(|| {
+        (
+            (s.min(14) - 4) as usize,
+            (v & ((1 << bits.min(4)) - 1)) as usize,
+        )
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -376,13 +432,12 @@ pub(super) fn parse(
                     .position(|r| *r == node.dist)
                     .unwrap_or(0);
                 counts.which[i] += 1;
-                counts.lens[1][exponent(node.len - 1)] += 1;
+                counts.len(1, node.len - 1);
             }
             _ => {
                 counts.repeat[0] += 1;
-                counts.lens[0][exponent(node.len - LEAST)] += 1;
-                let (s, _) = slot(node.dist - 1);
-                counts.slots[(node.len - LEAST).min(3) as usize][s as usize] += 1;
+                counts.len(0, node.len - LEAST);
+                counts.dist(node.len, node.dist);
             }
         }
         if node.kind != 0 {

@@ -3,6 +3,7 @@
 use super::lz::{Sources, view};
 use super::{Coded, Options, Pair, Try, detect, plan};
 use crate::matching::{Index, Match, approximate};
+use crate::ptr::SLICE;
 use crate::ptr::header::Arch;
 use std::borrow::Cow;
 use std::sync::Mutex;
@@ -34,6 +35,8 @@ impl Searched<'_> {
 struct Round<'a> {
     tries: Vec<Try>,
     sources: Option<&'a Sources<'a>>,
+    /// Which slices are coded: every one, every second, ...
+    step: u32,
     from: f32,
     to: f32,
 }
@@ -51,14 +54,11 @@ fn best<'m>(
     // What is larger need not be finished.
     let most = AtomicUsize::new(usize::MAX);
     let best: Mutex<Option<(usize, Coded)>> = Mutex::new(None);
-    let threads = std::thread::available_parallelism()
-        .map_or(1, |n| n.get())
-        .min(tries.len());
     let work = || {
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
             let Some(t) = tries.get(i) else { break };
-            if let Some(body) = pair.code(t, &matches(t), round.sources, &most) {
+            if let Some(body) = pair.code(t, &matches(t), round.sources, &most, round.step) {
                 most.fetch_min(body.len(), Ordering::Relaxed);
                 let mut slot = best.lock().unwrap_or_else(|e| e.into_inner());
                 // The first of equals, however the threads were scheduled.
@@ -76,8 +76,9 @@ fn best<'m>(
     if pair.new.len() < SMALL {
         work();
     } else {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         std::thread::scope(|scope| {
-            for _ in 0..threads {
+            for _ in 0..threads.min(tries.len()) {
                 scope.spawn(work);
             }
         });
@@ -111,9 +112,15 @@ pub(super) fn smallest(
     };
     // First which architecture and base, then how to match.
     let copies = raw.matches(pair, first.gain);
+    // Where much is new every try takes long and tells little: a few slices will do.
+    let copied: usize = copies.iter().map(|m| m.len).sum();
+    let much = copied < pair.new.len() / 2;
+    let slices = pair.new_stored.len().div_ceil(SLICE as usize) as u32;
+    let step = if much { slices.div_ceil(3) } else { 1 };
     let round = Round {
         tries: places(pair, options, first, &copies),
         sources: None,
+        step,
         from: 0.0,
         to: 0.3,
     };
@@ -131,8 +138,6 @@ pub(super) fn smallest(
         (false, gain) if gain == first.gain => Cow::Borrowed(&copies[..]),
         (false, gain) => Cow::Owned(raw.matches(pair, gain)),
     };
-    // Where much is new every try takes long and tells little.
-    let much = found.as_ref().map_or(0, |c| c.body.len()) > 128 * 1024;
     let gains: &[usize] = if much { &[8, 32] } else { &[8, 6, 12, 20, 32] };
     let tries = [false, true]
         .into_iter()
@@ -146,6 +151,7 @@ pub(super) fn smallest(
     let round = Round {
         tries,
         sources: None,
+        step,
         from: 0.3,
         to: 0.6,
     };
@@ -164,6 +170,7 @@ pub(super) fn smallest(
             .map(|gain| Try { gain, ..how })
             .into(),
         sources: Some(&sources),
+        step: 1,
         from: 0.6,
         to: 1.0,
     };
