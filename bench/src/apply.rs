@@ -45,45 +45,13 @@ fn fetch(from: &[u8], offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
     Ok(())
 }
 
-/// The new image beside the old one. The old one is not checked against the
-/// header: that is the device's duty, and would hide what the decoder does.
-struct Apart<'a> {
-    old: &'a [u8],
-    new: Vec<u8>,
-}
-
-impl ptr::Target for Apart<'_> {
-    fn begin(&mut self, _: &ptr::Header) -> Result<(), IoError> {
-        Ok(())
-    }
-    fn read_old(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-        fetch(self.old, offset, buf)
-    }
-    fn read_new(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-        fetch(&self.new, offset, buf)
-    }
-    fn write_new(&mut self, _: u32, data: &[u8]) -> Result<(), IoError> {
-        self.new.extend_from_slice(data);
-        Ok(())
-    }
-}
-
-/// Applies to another slot; the patch comes in pieces of `piece` bytes.
+/// Applies to another slot; the patch comes in pieces of `piece` bytes. The old image is
+/// not checked against the header: that is the device's duty, and would hide what the
+/// decoder does.
 pub fn ptr(old: &[u8], patch: &[u8], piece: usize) -> Result<Vec<u8>, ptr::Error> {
-    let mut target = Apart {
-        old,
-        new: Vec::new(),
-    };
-    push(&mut target, patch, piece)?;
-    Ok(target.new)
-}
-
-fn push(target: &mut dyn ptr::Target, patch: &[u8], piece: usize) -> Result<(), ptr::Error> {
-    let mut decoder = Box::new(ptr::Decoder::new());
-    for part in patch.chunks(piece.max(1)) {
-        decoder.push(target, part)?;
-    }
-    decoder.finish()
+    let mut memory = ptr::Memory::unchecked(old);
+    memory.apply(patch, piece)?;
+    Ok(memory.new)
 }
 
 /// Over the old image: a slice replaces it once `lag` newer ones are complete.
@@ -144,7 +112,11 @@ pub fn ptr_in_place(old: &[u8], patch: &[u8], piece: usize) -> Result<Vec<u8>, p
         lag: 0,
         new_len: 0,
     };
-    push(&mut target, patch, piece)?;
+    let mut decoder = Box::new(ptr::Decoder::new());
+    for part in patch.chunks(piece.max(1)) {
+        decoder.push(&mut target, part)?;
+    }
+    decoder.finish()?;
     while !target.staged.is_empty() {
         target.commit();
     }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use ota_delta::io::{IoError, Spliced};
-use ota_delta::{PackageKind, nbdiff, ptr};
+use ota_delta::io::Spliced;
+use ota_delta::{PackageKind, compress, nbdiff, ptr};
 
 use crate::inspect::Image;
 use crate::{Failure, Outcome, Output, Report, read};
@@ -23,12 +23,12 @@ pub enum Command {
         /// Kind of patch
         #[arg(long, value_enum, default_value_t = Format::Ptr)]
         format: Format,
-        /// nbdiff: bytes per slice, the device's SPLICT_SIZE
-        #[arg(long, value_name = "BYTES", default_value_t = nbdiff::SLICE)]
-        slice: u32,
-        /// ptr: instruction set; auto takes what gives the smallest patch
-        #[arg(long, value_enum, default_value_t = Arch::Auto)]
-        arch: Arch,
+        /// nbdiff: bytes per slice, the device's SPLICT_SIZE [default: 65536]
+        #[arg(long, value_name = "BYTES")]
+        slice: Option<u32>,
+        /// ptr: instruction set [default: auto, which takes what gives the smallest patch]
+        #[arg(long, value_enum)]
+        arch: Option<Arch>,
         /// ptr: load address of the image, such as 0x10000 [default: found from its pointers]
         #[arg(long, value_name = "ADDR", value_parser = address)]
         base: Option<u32>,
@@ -117,12 +117,25 @@ impl Command {
                 base,
                 json,
             } => {
-                let options = ptr::Options {
-                    arch: arch.chosen(),
-                    base,
-                    ..ptr::Options::default()
+                let how = match format {
+                    Format::Nbdiff => {
+                        only(arch.is_some(), "--arch", "ptr")?;
+                        only(base.is_some(), "--base", "ptr")?;
+                        How::Nbdiff(nbdiff::Options {
+                            slice: slice.unwrap_or(nbdiff::SLICE),
+                            ..nbdiff::Options::default()
+                        })
+                    }
+                    Format::Ptr => {
+                        only(slice.is_some(), "--slice", "nbdiff")?;
+                        How::Ptr(ptr::Options {
+                            arch: arch.and_then(Arch::chosen),
+                            base,
+                            ..ptr::Options::default()
+                        })
+                    }
                 };
-                make(&old, &new, &output, format, slice, &options, json)
+                make(&old, &new, &output, &how, json)
             }
             Self::Apply { old, patch, output } => {
                 let image = apply(&read(&old)?, &read(&patch)?, &old, &patch)?;
@@ -133,15 +146,22 @@ impl Command {
     }
 }
 
-fn make(
-    old_path: &Path,
-    new_path: &Path,
-    output: &Output,
-    format: Format,
-    slice: u32,
-    options: &ptr::Options,
-    json: bool,
-) -> Outcome {
+/// A format with its options.
+enum How {
+    Nbdiff(nbdiff::Options),
+    Ptr(ptr::Options),
+}
+
+/// An option that the format does not have is no option.
+fn only(given: bool, option: &str, format: &str) -> Outcome {
+    if given {
+        let what = format!("{option} is for --format {format} only");
+        return Err(Failure::usage(what));
+    }
+    Ok(())
+}
+
+fn make(old_path: &Path, new_path: &Path, output: &Output, how: &How, json: bool) -> Outcome {
     if json && output.is_stdout() {
         return Err(Failure::usage("--json and -o - both want standard output"));
     }
@@ -159,15 +179,11 @@ fn make(
         bar.set_style(style);
     }
     let progress = |share: f32| bar.set_position((share * 100.0) as u64);
-    let patch = match format {
-        Format::Nbdiff => {
-            let options = nbdiff::Options {
-                slice,
-                ..nbdiff::Options::default()
-            };
-            nbdiff::encode(&old, &new, &options, &progress).map_err(Failure::new)
+    let patch = match how {
+        How::Nbdiff(options) => {
+            nbdiff::encode(&old, &new, options, &progress).map_err(Failure::new)
         }
-        Format::Ptr => ptr::encode(&old, &new, options, &progress).map_err(Failure::new),
+        How::Ptr(options) => ptr::encode(&old, &new, options, &progress).map_err(Failure::new),
     };
     bar.finish_and_clear();
     let patch = patch.map_err(|f| f.at(new_path.display()))?;
@@ -179,6 +195,7 @@ fn make(
             "the patch does not give the new image; please report this",
         ));
     }
+    note_if_useless(&new, &patch);
     let mut report = Report::new();
     report
         .add("old", old.len())
@@ -192,45 +209,28 @@ fn make(
     Ok(())
 }
 
+/// Says so if the whole image is smaller when packed: the images have little in common.
+fn note_if_useless(new: &[u8], patch: &[u8]) {
+    // Nothing packs this well that is not nearly empty.
+    if patch.len() < new.len() / 4 {
+        return;
+    }
+    if let Ok(whole) = compress::xz(new)
+        && whole.len() <= patch.len()
+    {
+        eprintln!(
+            "note: the whole image takes {} bytes as .xz, no more than this patch ({}); \
+             it needs no old image",
+            whole.len(),
+            patch.len()
+        );
+    }
+}
+
 /// Coded board images carry AliOS's trailer; others need none.
 fn lacks_trailer(image: &[u8]) -> bool {
     Image::find(image).board.is_some()
         && ota_verify::Trailer::parse(image.last_chunk::<28>().map_or(&[], |t| &t[..])).is_err()
-}
-
-struct Memory<'a> {
-    old: &'a [u8],
-    new: Vec<u8>,
-}
-
-fn fetch(from: &[u8], offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-    let at = offset as usize;
-    buf.copy_from_slice(from.get(at..at + buf.len()).ok_or(IoError)?);
-    Ok(())
-}
-
-fn half_sha256(data: &[u8]) -> Vec<u8> {
-    let mut hasher = ota_verify::Hasher::new(ota_verify::HashMethod::Sha256);
-    hasher.update(data);
-    hasher.finish().as_bytes()[..16].to_vec()
-}
-
-impl ptr::Target for Memory<'_> {
-    fn begin(&mut self, header: &ptr::Header) -> Result<(), IoError> {
-        let right =
-            self.old.len() == header.old_len as usize && half_sha256(self.old) == header.old_digest;
-        if right { Ok(()) } else { Err(IoError) }
-    }
-    fn read_old(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-        fetch(self.old, offset, buf)
-    }
-    fn read_new(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-        fetch(&self.new, offset, buf)
-    }
-    fn write_new(&mut self, _: u32, data: &[u8]) -> Result<(), IoError> {
-        self.new.extend_from_slice(data);
-        Ok(())
-    }
 }
 
 fn apply(old: &[u8], patch: &[u8], old_path: &Path, patch_path: &Path) -> Outcome<Vec<u8>> {
@@ -241,24 +241,16 @@ fn apply(old: &[u8], patch: &[u8], old_path: &Path, patch_path: &Path) -> Outcom
     };
     match PackageKind::detect(patch) {
         PackageKind::Ptr => {
-            let mut memory = Memory {
-                old,
-                new: Vec::new(),
+            let mut memory = ptr::Memory::new(old);
+            let header = match memory.apply(patch, patch.len()) {
+                Err(ptr::Error::Refused) => {
+                    return Err(Failure::new("not the image this patch was made against")
+                        .at(old_path.display())
+                        .help("ota delta info PATCH shows its length and digest"));
+                }
+                done => done.map_err(|e| damaged(&e))?,
             };
-            let mut decoder = Box::new(ptr::Decoder::new());
-            let done = decoder
-                .push(&mut memory, patch)
-                .and_then(|()| decoder.finish());
-            if done == Err(ptr::Error::Refused) {
-                return Err(Failure::new("not the image this patch was made against")
-                    .at(old_path.display())
-                    .help("ota delta info PATCH shows its length and digest"));
-            }
-            done.map_err(|e| damaged(&e))?;
-            let right = decoder
-                .header()
-                .is_some_and(|h| half_sha256(&memory.new) == h.new_digest);
-            if right {
+            if ptr::digest(&memory.new) == header.new_digest {
                 Ok(memory.new)
             } else {
                 Err(damaged(

@@ -99,3 +99,51 @@ fn coded_board_images_without_trailer_are_noticed() {
         );
     }
 }
+
+#[test]
+fn options_of_the_other_format_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("a"), [1; 100]).unwrap();
+    for (format, option, value) in [
+        ("nbdiff", "--arch", "thumb"),
+        ("nbdiff", "--base", "0x10000"),
+        ("ptr", "--slice", "4096"),
+    ] {
+        let args = [
+            "make", "a", "a", "-o", "p", "--format", format, option, value,
+        ];
+        let out = ota(dir, &args);
+        assert_eq!(out.status.code(), Some(2));
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(text.contains(option), "{text}");
+        assert!(!dir.join("p").exists());
+    }
+}
+
+#[test]
+fn a_patch_larger_than_the_packed_image_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let noise = |mut x: u32| {
+        let mut next = || {
+            x ^= x << 13;
+            x ^= x >> 17;
+            x ^= x << 5;
+            (x >> 8) as u8
+        };
+        (0..20_000).map(|_| next()).collect::<Vec<u8>>()
+    };
+    std::fs::write(dir.join("a"), noise(1)).unwrap();
+    let mut same = noise(1);
+    same[500] ^= 1;
+    std::fs::write(dir.join("b"), same).unwrap();
+    std::fs::write(dir.join("c"), noise(77_777)).unwrap();
+    let note = |new: &str, patch: &str| {
+        let out = ota(dir, &["make", "a", new, "-o", patch, "--format", "nbdiff"]);
+        assert!(out.status.success());
+        String::from_utf8_lossy(&out.stderr).contains("note: the whole image")
+    };
+    assert!(!note("b", "p"));
+    assert!(note("c", "q"));
+}

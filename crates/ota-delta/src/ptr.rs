@@ -12,6 +12,8 @@ pub mod in_place;
 mod lines;
 mod lz;
 mod map;
+#[cfg(feature = "encode")]
+mod memory;
 mod model;
 mod predict;
 mod state;
@@ -19,6 +21,8 @@ mod through;
 mod view;
 #[cfg(feature = "encode")]
 pub use encode::{EncodeError, Options, encode};
+#[cfg(feature = "encode")]
+pub use memory::{Memory, digest};
 
 pub use decode::Decoder;
 pub use header::{Arch, HEADER_LEN, Header, LineCoding, MAGIC};

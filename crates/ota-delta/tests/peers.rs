@@ -2,7 +2,6 @@
 //! `tests/python/ptr.py`.
 #![cfg(all(feature = "peers", feature = "encode"))]
 
-use ota_delta::IoError;
 use ota_delta::io::Spliced;
 use ota_delta::xz::{XzDecoder, XzError};
 use ota_delta::{nbdiff, ptr};
@@ -231,28 +230,6 @@ fn nbdiff_of_python_and_ours_in_python() {
     }
 }
 
-struct Memory<'a>(&'a [u8], Vec<u8>);
-
-impl ptr::Target for Memory<'_> {
-    fn begin(&mut self, _: &ptr::Header) -> Result<(), IoError> {
-        Ok(())
-    }
-    fn read_old(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-        let at = offset as usize;
-        buf.copy_from_slice(self.0.get(at..at + buf.len()).ok_or(IoError)?);
-        Ok(())
-    }
-    fn read_new(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), IoError> {
-        let at = offset as usize;
-        buf.copy_from_slice(self.1.get(at..at + buf.len()).ok_or(IoError)?);
-        Ok(())
-    }
-    fn write_new(&mut self, _: u32, data: &[u8]) -> Result<(), IoError> {
-        self.1.extend_from_slice(data);
-        Ok(())
-    }
-}
-
 #[test]
 fn ptr_in_python() {
     for (seed, arch) in [
@@ -275,11 +252,9 @@ fn ptr_in_python() {
             ..ptr::Options::default()
         };
         let patch = ptr::encode(&old, &new, &options, &|_| {}).unwrap();
-        let mut memory = Memory(&old, Vec::new());
-        let mut d = Box::new(ptr::Decoder::new());
-        d.push(&mut memory, &patch).unwrap();
-        d.finish().unwrap();
-        assert!(memory.1 == new);
+        let mut memory = ptr::Memory::new(&old);
+        memory.apply(&patch, 1000).unwrap();
+        assert!(memory.new == new);
         assert!(script("ptr.py", &[], &old, &patch) == new);
     }
 }

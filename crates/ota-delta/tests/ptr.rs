@@ -289,7 +289,19 @@ fn coded_lines_cost_nothing() {
     // A line with a wrong CRC is carried as it is.
     let mut odd = new.clone();
     odd[28 + 34 * 1000 + 33] ^= 1;
-    assert!(apply(&old, &make(&old, &odd), 500).unwrap() == odd);
+    let odd_patch = make(&old, &odd);
+    assert!(apply(&old, &odd_patch, 500).unwrap() == odd);
+    // Broken at different places of both, lines as they are may do better.
+    let mut broken = old.clone();
+    broken[28 + 34 * 700 + 3] ^= 1;
+    let patch = make(&broken, &odd);
+    assert!(
+        patch.len() < odd_patch.len() + 1000,
+        "{} {}",
+        patch.len(),
+        odd_patch.len()
+    );
+    assert!(apply(&broken, &patch, 500).unwrap() == odd);
 }
 
 #[test]

@@ -8,14 +8,14 @@ mod search;
 
 use super::engine::{Engine, Env, Op, Params, Truth};
 use super::header::{Arch, HEADER_LEN_CODED, Header, LineCoding};
-use super::lines::Lines;
+use super::lines::{CODED, Lines};
 use super::map::{Map, MapCoder};
+use super::memory::digest;
 use super::model::Coder;
 use super::{SLICE, WIDE};
 use crate::matching::Match;
 use ota_verify::crc32;
 use range::RangeEncoder;
-use sha2::{Digest, Sha256};
 use std::boxed::Box;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -418,7 +418,30 @@ pub fn encode(
     if new.is_empty() || old.len().max(new.len()) >= 1 << 27 {
         return Err(EncodeError::ImageLength);
     }
-    let (old_lines, new_lines) = (detect::lines(old), detect::lines(new));
+    let lines = (detect::lines(old), detect::lines(new));
+    let none = (Lines::default(), Lines::default());
+    // Lines of which one is broken end there: what is left may match better as it is.
+    let whole = |l: Lines, image: &[u8]| (CODED * l.count) as usize > image.len() / 16 * 15;
+    let made = if lines == none || whole(lines.0, old) && whole(lines.1, new) {
+        with_lines(old, new, options, lines, progress)
+    } else {
+        let coded = with_lines(old, new, options, lines, &|share| progress(share / 2.0));
+        let plain = with_lines(old, new, options, none, &|share| {
+            progress(0.5 + share / 2.0);
+        });
+        [coded, plain].into_iter().flatten().min_by_key(Vec::len)
+    };
+    made.ok_or(EncodeError::ImageLength)
+}
+
+/// The whole patch, with these lines of both images decoded.
+fn with_lines(
+    old: &[u8],
+    new: &[u8],
+    options: &Options,
+    (old_lines, new_lines): (Lines, Lines),
+    progress: &(dyn Fn(f32) + Sync),
+) -> Option<Vec<u8>> {
     let pair = Pair {
         new_stored: new,
         old_stored_len: old.len() as u32,
@@ -428,13 +451,7 @@ pub fn encode(
         new: detect::decoded(new, new_lines),
         lag: options.lag,
     };
-    let Some(coded) = search::smallest(&pair, options, progress) else {
-        return Err(EncodeError::ImageLength);
-    };
-    let digest = |data: &[u8]| {
-        let d = Sha256::digest(data);
-        d.first_chunk::<16>().copied().unwrap_or_default()
-    };
+    let coded = search::smallest(&pair, options, progress)?;
     let header = Header {
         arch: coded.how.arch,
         lag: options.lag,
@@ -452,5 +469,5 @@ pub fn encode(
     let n = header.write(&mut head);
     let mut out = head[..n].to_vec();
     out.extend(coded.body);
-    Ok(out)
+    Some(out)
 }

@@ -6,7 +6,7 @@ pub(crate) const LINE: u32 = 32;
 pub(crate) const CODED: u32 = 34;
 
 /// The coded part of an image; none when `count` is 0.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Lines {
     pub start: u32,
     pub count: u32,
