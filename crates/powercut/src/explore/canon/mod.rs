@@ -155,3 +155,74 @@ pub fn journal(halves: &[Half; 2]) -> Result<[Half; 2], String> {
     let anchored = !rest[0].is(Reading::Blank);
     Ok([half(&halves[own], NEWER, anchored)?, rest])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(seq: u32) -> Reading {
+        Reading::Record(row_of(PART, 1, 0, seq, [0; 20]))
+    }
+
+    /// The very first write, with its core in `core`.
+    fn opened(core: impl Fn(Reading) -> Row) -> Half {
+        let mut half = blank_half();
+        half[0] = Row::solid(part(1));
+        half[1] = Row::solid(part(2));
+        half[2] = core(Reading::Record(row_of(CORE, 0, 2, 3, [1; 20])));
+        half
+    }
+
+    fn weak(core: Reading) -> Row {
+        Row::any(vec![Reading::Blank, Reading::Torn, core])
+    }
+
+    /// When the only state reads well just sometimes, the half that was begun behind it
+    /// says something: with it the next state is newer than something, else than nothing.
+    #[test]
+    fn the_first_row_of_a_half_without_a_state_counts() {
+        let mut begun = blank_half();
+        begun[0] = Row::solid(part(4));
+        let with = journal(&[opened(weak), begun]).unwrap();
+        let without = journal(&[opened(weak), blank_half()]).unwrap();
+        assert!(with != without);
+        assert!(with[1][0].is(part(NEWER)), "{:?}", with[1][0]);
+        begun[0] = Row::any(vec![Reading::Blank, part(4)]);
+        let perhaps = journal(&[opened(weak), begun]).unwrap();
+        assert!(perhaps != with && perhaps != without);
+        // Behind a state that is sure it is erased before it counts.
+        begun[0] = Row::solid(part(4));
+        let sure = journal(&[opened(Row::solid), begun]).unwrap();
+        assert!(sure == journal(&[opened(Row::solid), blank_half()]).unwrap());
+    }
+
+    #[test]
+    fn a_row_that_may_be_closed_need_not_be_torn() {
+        let closed = |r| Row::any(vec![Reading::Blank, Reading::Bad, r]);
+        let both = |r| Row::any(vec![Reading::Blank, Reading::Bad, Reading::Torn, r]);
+        assert_eq!(closed(part(1)), both(part(1)));
+        assert_ne!(closed(part(1)), weak(part(1)));
+    }
+
+    #[test]
+    fn a_state_behind_a_first_row_that_may_vanish_is_refused() {
+        let mut half = opened(weak);
+        half[0] = Row::any(vec![Reading::Blank, part(1)]);
+        assert!(journal(&[half, blank_half()]).is_err());
+    }
+
+    /// What stands for a state stands for itself, whichever numbers it had.
+    #[test]
+    fn what_is_canonical_stays_so() {
+        let mut begun = blank_half();
+        begun[0] = Row::solid(part(4));
+        for halves in [
+            [opened(weak), begun],
+            [begun, opened(weak)],
+            [opened(Row::solid), begun],
+        ] {
+            let once = journal(&halves).unwrap();
+            assert!(once == journal(&once).unwrap());
+        }
+    }
+}
