@@ -251,10 +251,9 @@ fn app_sha256() -> u64 {
             .flat_map(|w| w.to_le_bytes())
             .collect::<Vec<_>>()
     };
-    // As the function takes it: big-endian words, low byte first.
     let mut block = [0; 64];
-    block[..4].copy_from_slice(b"\x80cba");
-    block[60] = 24;
+    block[..4].copy_from_slice(b"abc\x80");
+    block[63] = 24;
     put(&mut machine, state, &words(INIT));
     put(&mut machine, data, &block);
     let compress = symbol("otaapp", "::sha256_compress");

@@ -13,8 +13,8 @@ pub(crate) struct Running {
     len: u32,
     /// Bytes above `len`: SHA-256 and MD5 count to 2^64 bits.
     high: u32,
-    /// Byte `i` of the message is byte `i ^ flip` of the little-endian words that
-    /// the functions take: 3 for SHA-256, 0 for MD5.
+    /// Byte `i` of the message is byte `i ^ flip` of the little-endian words that the
+    /// rolled functions take and that make the state: 3 for SHA-256, 0 for MD5.
     flip: usize,
     compress: fn(&mut [u32; 8], &Block),
 }
@@ -22,7 +22,7 @@ pub(crate) struct Running {
 /// A block as 16 words, low byte first; one load each.
 #[derive(Clone)]
 #[repr(C, align(4))]
-pub(super) struct Block(pub(super) [u8; 64]);
+struct Block([u8; 64]);
 
 impl Running {
     #[inline(never)]
@@ -73,13 +73,10 @@ impl Running {
             while let Some((head, tail)) = bytes.split_first_chunk::<64>() {
                 if self.flip == 0 {
                     self.block.0 = *head;
+                    (self.compress)(&mut self.state, &self.block);
                 } else {
-                    let words = self.block.0.as_chunks_mut().0;
-                    for (to, &[a, b, c, d]) in words.iter_mut().zip(head.as_chunks().0) {
-                        *to = [d, c, b, a];
-                    }
+                    sha256_whole(&mut self.state, head);
                 }
-                (self.compress)(&mut self.state, &self.block);
                 bytes = tail;
             }
         }
@@ -90,7 +87,7 @@ impl Running {
     #[inline(always)]
     fn bytewise(&mut self, mut at: usize, bytes: &[u8]) -> usize {
         for byte in bytes {
-            if let Some(b) = self.block.0.get_mut(at ^ self.flip) {
+            if let Some(b) = self.block.0.get_mut(at ^ (self.flip & TURNED)) {
                 *b = *byte;
             }
             at += 1;
@@ -291,11 +288,37 @@ macro_rules! ror {
     };
 }
 
+/// Where SHA-256 is written out it takes a block as it comes.
 #[cfg(all(feature = "unrolled", not(any(feature = "fast", test))))]
-use super::unrolled::sha256_compress as sha256_block;
+mod blocks {
+    pub(super) use crate::hash::unrolled::sha256_compress as sha256_whole;
+
+    /// Bits of [`Running::flip`](super::Running) that count in a block.
+    pub(super) const TURNED: usize = 0;
+
+    pub(super) fn sha256_block(state: &mut [u32; 8], block: &super::Block) {
+        sha256_whole(state, &block.0);
+    }
+}
 
 #[cfg(any(not(feature = "unrolled"), feature = "fast", test))]
-use self::sha256_compress as sha256_block;
+mod blocks {
+    pub(super) use super::sha256_compress as sha256_block;
+
+    /// Bits of [`Running::flip`](super::Running) that count in a block.
+    pub(super) const TURNED: usize = !0;
+
+    pub(super) fn sha256_whole(state: &mut [u32; 8], bytes: &[u8; 64]) {
+        let mut block = super::Block([0; 64]);
+        let words = block.0.as_chunks_mut().0;
+        for (to, &[a, b, c, d]) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *to = [d, c, b, a];
+        }
+        sha256_block(state, &block);
+    }
+}
+
+use blocks::{TURNED, sha256_block, sha256_whole};
 
 /// Also what computes a key's identity, in the compiler.
 #[allow(clippy::manual_rotate)] // a method would be a call, see above
