@@ -2,8 +2,9 @@
 
 use crate::board::{board, board_with, expect, run_to_flash, run_to_reset, tell};
 use crate::images::{file, packed, tiny};
-use crate::symbol;
+use crate::scripted::Scripted;
 use crate::symbols::{self, Symbol};
+use crate::{StackUse, app, symbol};
 use hal_mk3060::memory::{APP_START, LOADER_START, RAM_END, RAM_START};
 use mk3060_sim::{Armv4t, Cpu, Limit, Machine, Observer, Stop, load_code};
 use ota_verify::build::PrivateKey;
@@ -108,7 +109,48 @@ pub fn measure() -> Vec<Figure> {
             limit,
         );
     }
+    app_ram(&mut add);
     figures
+}
+
+/// The application's statics and stacks through an update: version 1 to the reset,
+/// version 2 to its confirmation.
+fn app_ram(add: &mut impl FnMut(&str, u64, Option<u64>)) {
+    let end = app_statics_end();
+    let mut world = Scripted::new(&app("app-1.0.0"), &app("app-2.0.0"));
+    world.desk.watch_stack(end);
+    world.update();
+    let stack = world.desk.stack_use();
+    let room = u64::from(StackUse::room(end));
+    add(
+        "otaapp: bytes of statics",
+        u64::from(end - hal_mk3060::memory::RAM_FREE),
+        None,
+    );
+    // The other half is for what no test has come across.
+    add(
+        "otaapp: bytes of deepest stack, of twice as many that are left for it",
+        stack.program.into(),
+        Some(room / 2),
+    );
+    add(
+        "otaapp: bytes of deepest stack, interrupts",
+        stack.interrupts.into(),
+        Some(u64::from(StackUse::INTERRUPTS) / 2),
+    );
+    add(
+        "otaapp: bytes of deepest stack, exceptions",
+        stack.exceptions.into(),
+        Some(0),
+    );
+}
+
+/// Where the statics of all applications have ended.
+#[must_use]
+pub fn app_statics_end() -> u32 {
+    let end = |name: &str| symbols::address(&symbols::read(name), "_ram_end");
+    let ends = ["otaapp", "otaapp-2", "secure/otaapp"].map(end);
+    ends.into_iter().max().unwrap_or_default()
 }
 
 /// Instructions and flash reads of a start from the loader's first look at

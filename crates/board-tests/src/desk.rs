@@ -1,7 +1,7 @@
 //! A board on a desk: console, network, power.
 
 use hal_mk3060::PARTITIONS;
-use hal_mk3060::memory::LOADER_START;
+use hal_mk3060::memory::{APP_START, LOADER_START, RAM_END, RAM_START};
 use mk3060_sim::host::{Net, Session};
 use mk3060_sim::{Machine, ResetCause, Stop, Time, load_code};
 use ota_flash::PartitionId;
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Nothing a board waits for takes longer, on any machine.
 const WALL: Duration = Duration::from_secs(600);
+
+const PAINT: u8 = 0xA5;
 
 /// An emulated board with the shipped images in its flash.
 pub struct Desk {
@@ -22,6 +24,59 @@ pub struct Desk {
     pub resets: Vec<ResetCause>,
     /// Instructions executed when a breakpoint was reached.
     pub stops: Vec<u64>,
+    /// Whose RAM is painted at its start, if anybody's: where its statics end.
+    painted: Option<u32>,
+    stack: StackUse,
+    running: bool,
+}
+
+/// What the application has used of its stacks, at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StackUse {
+    /// Bytes of the program's stack.
+    pub program: u32,
+    /// Bytes of the stack of interrupts.
+    pub interrupts: u32,
+    /// Bytes of the stack of exceptions.
+    pub exceptions: u32,
+}
+
+impl StackUse {
+    /// Bytes that the start code sets aside for interrupts, at the end of RAM.
+    pub const INTERRUPTS: u32 = 0x400;
+    /// The same for other exceptions, below.
+    pub const EXCEPTIONS: u32 = 0x200;
+    /// Where the program's stack begins.
+    const PROGRAM_TOP: u32 = RAM_END - Self::INTERRUPTS - Self::EXCEPTIONS;
+
+    /// Bytes that a program whose statics end there has left for its stack.
+    #[must_use]
+    pub fn room(statics_end: u32) -> u32 {
+        Self::PROGRAM_TOP - statics_end
+    }
+
+    /// What is no longer painted.
+    fn of(machine: &Machine, statics_end: u32) -> Self {
+        let used = |bottom: u32, top: u32| {
+            let at = |address: u32| (address - RAM_START) as usize;
+            let ram = &machine.board.ram()[at(bottom)..at(top)];
+            let untouched = ram.iter().take_while(|byte| **byte == PAINT).count();
+            top - bottom - untouched as u32
+        };
+        Self {
+            program: used(statics_end, Self::PROGRAM_TOP),
+            interrupts: used(RAM_END - Self::INTERRUPTS, RAM_END),
+            exceptions: used(Self::PROGRAM_TOP, RAM_END - Self::INTERRUPTS),
+        }
+    }
+
+    fn deepest(self, other: Self) -> Self {
+        Self {
+            program: self.program.max(other.program),
+            interrupts: self.interrupts.max(other.interrupts),
+            exceptions: self.exceptions.max(other.exceptions),
+        }
+    }
 }
 
 impl Desk {
@@ -55,6 +110,60 @@ impl Desk {
             seen: 0,
             resets: Vec::new(),
             stops: Vec::new(),
+            painted: None,
+            stack: StackUse::default(),
+            running: false,
+        }
+    }
+
+    /// Watches the stacks of applications whose statics end there, from their next
+    /// start on.
+    pub fn watch_stack(&mut self, statics_end: u32) {
+        self.painted = Some(statics_end);
+        self.session.machine.add_breakpoint(APP_START);
+    }
+
+    /// What was used of them since.
+    ///
+    /// # Panics
+    /// When they are not watched, or the application has not started.
+    #[must_use]
+    pub fn stack_use(&self) -> StackUse {
+        let end = self.painted.expect("the stack is watched");
+        let mut found = self.stack;
+        if self.running {
+            found = found.deepest(StackUse::of(&self.session.machine, end));
+        }
+        assert_ne!(found, StackUse::default(), "an application has started");
+        found
+    }
+
+    /// Prints what was used of the stacks, and checks it.
+    ///
+    /// # Panics
+    /// When it is more than half of what there is, or an exception was taken.
+    pub fn check_stack(&self, what: &str) {
+        let (found, end) = (self.stack_use(), self.painted.unwrap_or_default());
+        let room = StackUse::room(end);
+        println!("otaapp, {what}: {found:?}, room {room}");
+        assert!(found.program <= room / 2);
+        assert!(found.interrupts <= StackUse::INTERRUPTS / 2);
+        assert_eq!(found.exceptions, 0);
+    }
+
+    /// The application starts: what lies above its statics is nobody's.
+    fn paint(&mut self) {
+        let Some(end) = self.painted else { return };
+        self.session.machine.paint_ram(end, PAINT);
+        self.running = true;
+    }
+
+    /// It has ended, and the loader has not begun.
+    fn look_at_stack(&mut self) {
+        let Some(end) = self.painted else { return };
+        if std::mem::take(&mut self.running) {
+            let found = StackUse::of(&self.session.machine, end);
+            self.stack = self.stack.deepest(found);
         }
     }
 
@@ -65,7 +174,12 @@ impl Desk {
     pub fn step(&mut self) {
         match self.session.step().expect("no file to write to") {
             None => {}
-            Some(Stop::Reset(cause)) => self.resets.push(cause),
+            Some(Stop::Reset(cause)) => {
+                // RAM is as the program has left it.
+                self.look_at_stack();
+                self.resets.push(cause);
+            }
+            Some(Stop::Breakpoint { address: APP_START }) => self.paint(),
             Some(Stop::Breakpoint { .. }) => self.stops.push(self.session.machine.instructions()),
             Some(Stop::Fault(report)) => panic!("{report}\n{}", self.shown),
             Some(other) => panic!("{other:?}\n{}", self.shown),

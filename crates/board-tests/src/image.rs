@@ -19,6 +19,17 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(std::env::var_os("UOTA_BOARD_IMAGES").expect("UOTA_BOARD_IMAGES")).join(name)
 }
 
+/// The application as it is uploaded: version 1, or the program of version 2.
+#[must_use]
+pub fn app(version: &str) -> Vec<u8> {
+    let name = if version.starts_with("app-1") {
+        "otaapp.bin"
+    } else {
+        "otaapp-2.bin"
+    };
+    packed(version, &file(name), None)
+}
+
 /// A program as it is uploaded, signed if there is a key.
 ///
 /// # Panics

@@ -23,7 +23,7 @@ use hal_mk3060::memory::{APP_START, SECTOR_LEN};
 use mk3060_sim::{Limit, Machine, Point, Stop, Time, Touch};
 use ota_flash::PartitionId;
 use ota_flash::sim::{CutVariant, Op, OpKind, SimFlash};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
@@ -34,9 +34,9 @@ const VERSIONS: [&str; 2] = ["tiny-1.0.0", "tiny-2.0.0"];
 const LONGEST: usize = 0xE_4000;
 /// A start that takes longer hangs.
 const LONGEST_START: Time = Time::millis(600_000);
-/// Stretches that begin alike and read different flash; more are executed anew.
-const SAME_BEGIN: usize = 64;
-const THREADS: usize = 2;
+/// Most of what all remembered stretches have read and changed, together: some
+/// 40 bytes each. The oldest ones that begin alike are forgotten first.
+const MOST_TOUCHES: usize = 5_000_000;
 
 /// Which of the two images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +101,8 @@ pub struct Plan {
     /// Whether what runs after a cut of the install is not confirmed then, and
     /// must be reverted to version 1, whole.
     pub way_back: bool,
+    /// Threads that make cuts.
+    pub threads: usize,
 }
 
 /// What was found.
@@ -158,10 +160,36 @@ pub struct Sweep {
     /// What runs in the end, by machine and chip.
     known: Mutex<HashMap<(u128, u128), Image>>,
     /// By machine, what comes next; which of them depends on what is read.
-    stretches: Mutex<HashMap<u128, Vec<Arc<Stretch>>>>,
+    stretches: Mutex<Stretches>,
     /// Chips from which version 1 comes back.
     reverts: Mutex<HashSet<u128>>,
     progress: Progress,
+}
+
+/// Stretches by the machine at their begin.
+#[derive(Default)]
+struct Stretches {
+    by_begin: HashMap<u128, VecDeque<Arc<Stretch>>>,
+    touches: usize,
+}
+
+impl Stretches {
+    /// Those that begin at `here`, the youngest first: a cut and the next one often
+    /// leave the same to be done.
+    fn begin_at(&self, here: u128) -> Vec<Arc<Stretch>> {
+        let same = self.by_begin.get(&here);
+        same.map_or_else(Vec::new, |same| same.iter().rev().cloned().collect())
+    }
+
+    fn add(&mut self, here: u128, stretch: Stretch) {
+        let same = self.by_begin.entry(here).or_default();
+        self.touches += stretch.log.len();
+        same.push_back(Arc::new(stretch));
+        while self.touches > MOST_TOUCHES && same.len() > 1 {
+            let oldest = same.pop_front().map_or(0, |oldest| oldest.log.len());
+            self.touches -= oldest;
+        }
+    }
 }
 
 /// What the core did from one erase to the next.
@@ -305,11 +333,11 @@ impl Sweep {
         self.progress.begin(part, planned);
 
         let first = walker.board.flash.chip.ops();
-        let (sender, receiver) = mpsc::sync_channel::<Job>(4 * THREADS);
+        let (sender, receiver) = mpsc::sync_channel::<Job>(4 * self.plan.threads);
         let receiver = Mutex::new(receiver);
         let results = Mutex::new((Counts::default(), None::<String>));
         std::thread::scope(|scope| {
-            for _ in 0..THREADS {
+            for _ in 0..self.plan.threads {
                 scope.spawn(|| {
                     loop {
                         let job = lock(&receiver).recv();
@@ -490,10 +518,7 @@ impl Sweep {
         here: u128,
         counts: &mut Counts,
     ) -> Result<bool, String> {
-        let known = lock(&self.stretches)
-            .get(&here)
-            .cloned()
-            .unwrap_or_default();
+        let known = lock(&self.stretches).begin_at(here);
         for stretch in known {
             if machine.board.flash.replay(&stretch.log) {
                 machine.go_to(&stretch.end);
@@ -522,15 +547,12 @@ impl Sweep {
             Stop::Breakpoint { .. } => true,
             other => return Err(format!("{other:?}")),
         };
-        let mut stretches = lock(&self.stretches);
-        let same = stretches.entry(here).or_default();
-        if same.len() < SAME_BEGIN {
-            same.push(Arc::new(Stretch {
-                log,
-                end: machine.point(self.statics_end),
-                started,
-            }));
-        }
+        let stretch = Stretch {
+            log,
+            end: machine.point(self.statics_end),
+            started,
+        };
+        lock(&self.stretches).add(here, stretch);
         Ok(started)
     }
 
@@ -695,6 +717,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// A line now and then on the error output.
 struct Progress {
     begin: Instant,
+    part_begin: Mutex<Instant>,
     state: Mutex<(Option<Part>, Instant)>,
     done: AtomicU64,
     all: AtomicU64,
@@ -704,6 +727,7 @@ impl Progress {
     fn new() -> Self {
         Self {
             begin: Instant::now(),
+            part_begin: Mutex::new(Instant::now()),
             state: Mutex::new((None, Instant::now())),
             done: AtomicU64::new(0),
             all: AtomicU64::new(0),
@@ -712,6 +736,7 @@ impl Progress {
 
     fn begin(&self, part: Part, all: u64) {
         *lock(&self.state) = (Some(part), Instant::now());
+        *lock(&self.part_begin) = Instant::now();
         self.done.store(0, Ordering::Relaxed);
         self.all.store(all, Ordering::Relaxed);
     }
@@ -731,11 +756,13 @@ impl Progress {
     }
 
     fn line(&self, part: Option<Part>, done: u64) {
+        let begin = *lock(&self.part_begin);
         eprintln!(
-            "{:>6.1} s  {}: {done} of {} cuts",
+            "{:>6.1} s  {}: {done} of {} cuts, {:.0}/s",
             self.begin.elapsed().as_secs_f64(),
             part.map_or_else(String::new, |part| format!("{part:?}").to_lowercase()),
-            self.all.load(Ordering::Relaxed)
+            self.all.load(Ordering::Relaxed),
+            done as f64 / begin.elapsed().as_secs_f64().max(0.001)
         );
     }
 }

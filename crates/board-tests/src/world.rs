@@ -1,24 +1,9 @@
 //! A board on a desk, and a development cloud behind its network.
 
-use crate::{Desk, file, packed};
+use crate::counts::app_statics_end;
+use crate::{DN, Desk, PK};
 use ota_cloud::{Cloud, Config, Format, Job, Mode, Server, Upload};
 use tempfile::TempDir;
-
-/// Product of the tests.
-pub const PK: &str = "a1Demo";
-/// Its device.
-pub const DN: &str = "dev1";
-
-/// The application as it is uploaded: version 1, or the program of version 2.
-#[must_use]
-pub fn app(version: &str) -> Vec<u8> {
-    let name = if version.starts_with("app-1") {
-        "otaapp.bin"
-    } else {
-        "otaapp-2.bin"
-    };
-    packed(version, &file(name), None)
-}
 
 /// A cloud, and a board whose network leads there.
 pub struct World {
@@ -61,8 +46,10 @@ impl World {
             cloud.mqtt_addr(),
             cloud.http_addr()
         );
+        let mut desk = Desk::new(loader, app, &map);
+        desk.watch_stack(app_statics_end());
         Self {
-            desk: Desk::new(loader, app, &map),
+            desk,
             cloud,
             _dir: dir,
         }

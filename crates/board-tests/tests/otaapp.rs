@@ -44,6 +44,7 @@ fn an_update_from_the_cloud_is_confirmed_by_the_new_version() {
     desk.expect("image: confirmed");
     desk.type_in("uptime");
     desk.expect("up 0 min ");
+    desk.check_stack("whole image");
 }
 
 /// Version 2 fails its trial in its own way, three times: version 1 comes back
@@ -139,6 +140,7 @@ fn with_the_clouds_key_only_signed_packages_and_images_are_taken() {
     world.desk.expect("app_version: app-3.0.0");
     world.desk.expect("running image confirmed");
     assert!(world.over(&job).succeeded());
+    world.desk.check_stack("signed package and image");
     let v3 = sign_image(&v3, &key).unwrap();
     assert_eq!(world.desk.slot(PartitionId::Application, v3.len()), v3);
 }

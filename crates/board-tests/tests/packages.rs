@@ -26,6 +26,7 @@ fn update(format: Format, shown: &str) -> (usize, Time) {
     desk.expect("running image confirmed");
     assert!(world.over(&job).succeeded());
     let desk = &world.desk;
+    desk.check_stack(format.as_str());
     assert_eq!(desk.slot(PartitionId::Application, v2.len()), v2);
     assert_eq!(desk.resets.len(), 1);
     let (_, size) = desk.shown.split_once("download file size:").unwrap();

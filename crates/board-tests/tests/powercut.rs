@@ -14,6 +14,7 @@ fn power_cuts_at_every_flash_operation_of_an_update() {
         revert: Points::Seeded(100),
         second: 100,
         way_back: true,
+        threads: 2,
     };
     let counts = Sweep::new(plan).run().unwrap_or_else(|why| panic!("{why}"));
     println!("2 changed sectors: {counts}");

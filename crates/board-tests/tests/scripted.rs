@@ -2,181 +2,21 @@
 //! Everything the board does, to the last byte and flash operation, happens at
 //! the same virtual time each time.
 
-use board_tests::{DN, Desk, PK, app, file};
-use mk3060_sim::host::{Net, Peer};
-use mk3060_sim::{Event, Time};
+use board_tests::scripted::Scripted;
+use board_tests::{app, file};
+use hal_mk3060::memory::{FIRST_STAGE_ERASES, SECTOR_LEN};
+use mk3060_sim::{Event, Fault, FirstStage, Machine, Time, load_code};
 use ota_flash::PartitionId;
-use std::cell::Cell;
-use std::rc::Rc;
-
-/// A broker for one device: acknowledges everything, and pushes once version 1
-/// has reported.
-struct Broker {
-    incoming: Vec<u8>,
-    push: Rc<Cell<Option<Vec<u8>>>>,
-    confirmed: Rc<Cell<bool>>,
-}
-
-/// One packet at the start of `bytes`: first byte, body, length of all.
-fn packet(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
-    let (mut len, mut shift, mut at) = (0usize, 0, 1);
-    loop {
-        let byte = *bytes.get(at)?;
-        at += 1;
-        len |= usize::from(byte & 0x7F) << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    Some((bytes[0], bytes.get(at..at + len)?, at + len))
-}
-
-/// A text with its length in front, and what follows it.
-fn text(body: &[u8]) -> (&[u8], &[u8]) {
-    let (len, rest) = body.split_first_chunk::<2>().unwrap();
-    rest.split_at(u16::from_be_bytes(*len).into())
-}
-
-impl Broker {
-    fn take(&mut self, first: u8, body: &[u8], out: &mut Vec<u8>) -> bool {
-        match first >> 4 {
-            // CONNECT
-            1 => out.extend([0x20, 2, 0, 0]),
-            // PUBLISH
-            3 => {
-                let (topic, rest) = text(body);
-                let payload = match first & 6 {
-                    0 => rest,
-                    _ => {
-                        out.extend([0x40, 2, rest[0], rest[1]]);
-                        &rest[2..]
-                    }
-                };
-                let informs = String::from_utf8_lossy(topic).contains("/inform/");
-                let payload = String::from_utf8_lossy(payload);
-                if informs && payload.contains("app-2.0.0") {
-                    self.confirmed.set(true);
-                } else if informs && let Some(push) = self.push.take() {
-                    out.extend(push);
-                }
-            }
-            // SUBSCRIBE
-            8 => {
-                let (id, mut filters) = body.split_at(2);
-                let mut granted = Vec::new();
-                while !filters.is_empty() {
-                    let (_, rest) = text(filters);
-                    granted.push(1);
-                    filters = &rest[1..];
-                }
-                out.extend([0x90, 2 + granted.len() as u8, id[0], id[1]]);
-                out.extend(granted);
-            }
-            // PINGREQ
-            12 => out.extend([0xD0, 0]),
-            // DISCONNECT
-            14 => return false,
-            // PUBACK
-            4 => {}
-            other => panic!("packet {other}"),
-        }
-        true
-    }
-}
-
-impl Peer for Broker {
-    fn exchange(&mut self, from_board: &[u8], to_board: &mut Vec<u8>) -> bool {
-        self.incoming.extend(from_board);
-        while let Some((first, body, len)) = packet(&self.incoming) {
-            let body = body.to_vec();
-            self.incoming.drain(..len);
-            if !self.take(first, &body, to_board) {
-                return false;
-            }
-        }
-        true
-    }
-}
-
-/// A file server that knows one file, and ranges of it.
-struct Files {
-    incoming: Vec<u8>,
-    file: Rc<Vec<u8>>,
-}
-
-impl Peer for Files {
-    fn exchange(&mut self, from_board: &[u8], to_board: &mut Vec<u8>) -> bool {
-        self.incoming.extend(from_board);
-        let end = self.incoming.windows(4).position(|w| w == b"\r\n\r\n");
-        let Some(end) = end else { return true };
-        let request: Vec<u8> = self.incoming.drain(..end + 4).collect();
-        let request = String::from_utf8(request).unwrap().to_ascii_lowercase();
-        let (_, range) = request.split_once("range: bytes=").unwrap();
-        let (from, to) = range.lines().next().unwrap().split_once('-').unwrap();
-        let size = self.file.len();
-        let from: usize = from.parse().unwrap();
-        let to = to.parse().unwrap_or(size - 1).min(size - 1);
-        let head = format!(
-            "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{to}/{size}\r\n\r\n",
-            to + 1 - from
-        );
-        to_board.extend(head.bytes());
-        to_board.extend(&self.file[from..=to]);
-        true
-    }
-}
-
-/// The push, as a PUBLISH packet with QoS 0.
-fn push(image: &[u8]) -> Vec<u8> {
-    let digest = ota_verify::Digest::Sha256(ota_verify::sha256(image));
-    let payload = format!(
-        "{{\"code\":\"1000\",\"data\":{{\"size\":{},\"version\":\"app-2.0.0\",\
-         \"url\":\"http://files.example/app.bin\",\"signMethod\":\"SHA256\",\"sign\":\"{digest}\"}},\
-         \"id\":1,\"message\":\"success\"}}",
-        image.len()
-    );
-    let topic = format!("/ota/device/upgrade/{PK}/{DN}");
-    let len = 2 + topic.len() + payload.len();
-    let mut out = vec![0x30, (len % 128) as u8 | 0x80, (len / 128) as u8];
-    out.extend((topic.len() as u16).to_be_bytes());
-    out.extend(topic.bytes());
-    out.extend(payload.bytes());
-    out
-}
 
 /// What happened when.
 type Trace = Vec<(Time, Event)>;
 
 fn update() -> (Trace, Time) {
     let (v1, v2) = (app("app-1.0.0"), app("app-2.0.0"));
-    let confirmed = Rc::new(Cell::new(false));
-    let push = Rc::new(Cell::new(Some(push(&v2))));
-    let (done, image) = (confirmed.clone(), Rc::new(v2.clone()));
-    let map = format!(
-        "{PK}.iot-as-mqtt.cn-shanghai.aliyuncs.com:1883=127.0.0.1:1883,files.example:80=127.0.0.1:80"
-    );
-    let net = Net::scripted(
-        map.parse().unwrap(),
-        Box::new(move |to| match to.port() {
-            1883 => Some(Box::new(Broker {
-                incoming: Vec::new(),
-                push: push.clone(),
-                confirmed: done.clone(),
-            })),
-            80 => Some(Box::new(Files {
-                incoming: Vec::new(),
-                file: image.clone(),
-            })),
-            _ => None,
-        }),
-    );
-    let mut desk = Desk::with_net(&file("boot2.bin"), &v1, net);
-    desk.session.machine.board.trace.start();
-    desk.sign_on([PK, DN, "secret", "secret"], "");
-    desk.expect("running image confirmed");
-    assert!(confirmed.get());
-    assert_eq!(desk.lost(), 0);
+    let mut world = Scripted::new(&v1, &v2);
+    world.desk.session.machine.board.trace.start();
+    world.update();
+    let desk = &mut world.desk;
     assert_eq!(desk.slot(PartitionId::Application, v2.len()), v2);
     let now = desk.now();
     (desk.session.machine.board.trace.take(), now)
@@ -192,4 +32,113 @@ fn an_update_is_the_same_to_the_last_byte_each_time() {
         assert_eq!(a, b);
     }
     println!("{} events, confirmed after {time}", first.len());
+}
+
+/// The vendor's first stage in front: it looks at `PARAMETER_1`, clears a range of
+/// flash and leaves all of it protected, at each start.
+#[test]
+fn an_update_behind_the_vendors_first_stage_is_confirmed() {
+    let (v1, v2) = (app("app-1.0.0"), app("app-2.0.0"));
+    let mut world = Scripted::new(&v1, &v2);
+    let desk = &mut world.desk;
+    let machine = &mut desk.session.machine;
+    machine.first_stage = FirstStage::Mico30;
+    // Something that it clears away.
+    let last = FIRST_STAGE_ERASES.end - 4;
+    machine.board.flash.load(last, b"junk");
+    machine.board.trace.start();
+    desk.session.power_on().unwrap();
+    world.update();
+    let desk = &mut world.desk;
+    assert_eq!(desk.slot(PartitionId::Application, v2.len()), v2);
+    let machine = &mut desk.session.machine;
+    assert_eq!(machine.board.flash.chip.dump(last, 4), [0xFF; 4]);
+    let trace = machine.board.trace.take();
+    let erased = |event: &Event| match event {
+        Event::Erase(at) => FIRST_STAGE_ERASES.contains(at),
+        _ => false,
+    };
+    // Once: nothing of ours is ever there.
+    let count = trace.iter().filter(|(_, event)| erased(event)).count();
+    assert_eq!(count, FIRST_STAGE_ERASES.len() / SECTOR_LEN as usize);
+    // Each start takes the half second in which it waits for spaces.
+    let wait = Time::millis(500);
+    let mut resets = 0;
+    for (at, (begin, event)) in trace.iter().enumerate() {
+        if matches!(event, Event::Reset(_)) {
+            resets += 1;
+            let next = trace[at + 1..].iter().find(|(_, event)| !erased(event));
+            assert!(next.unwrap().0.since(*begin) >= wait);
+        }
+    }
+    assert_eq!(resets, 2, "power-on and one reset");
+}
+
+/// A board behind the vendor's first stage; nothing of ours has run.
+fn behind_the_first_stage() -> Machine {
+    let mut machine = Machine::new();
+    load_code(
+        &mut machine,
+        hal_mk3060::memory::LOADER_START,
+        &file("boot2.bin"),
+    );
+    machine.first_stage = FirstStage::Mico30;
+    machine
+}
+
+/// More than three spaces in a row on UART2 while it waits, and nothing less.
+#[test]
+fn spaces_at_a_start_open_the_first_stages_menu() {
+    for (line, opens) in [
+        (&b"    "[..], true),
+        (b"\xC0AT\r     ", true),
+        (b"   ", false),
+        (b"   x   x   ", false),
+        (b"no spaces here, but SLIP", false),
+        (b"", false),
+    ] {
+        let mut machine = behind_the_first_stage();
+        machine.board.send(2, line);
+        match machine.power_on() {
+            Err(Fault::FirstStageActs(what)) => {
+                assert!(opens && what.contains("menu"), "{line:?}: {what}");
+            }
+            Ok(()) => assert!(!opens, "{line:?}"),
+            Err(other) => panic!("{line:?}: {other}"),
+        }
+    }
+    // Spaces that come when it no longer waits are too late.
+    let mut machine = behind_the_first_stage();
+    machine.board.send(2, &[b'x'; 48 << 10]);
+    machine.board.send(2, b"     ");
+    machine.power_on().unwrap();
+}
+
+/// What it would do then nobody has written down, so the emulator stops.
+#[test]
+fn a_boot_table_that_asks_for_an_update_stops_the_emulator() {
+    // Start, length, version, kind, what to do, CRC 0xFFFF for none.
+    let mut table = [0xFF; 24];
+    table[..8].copy_from_slice(&[0, 0x10, 0x10, 0, 0, 0x10, 0, 0]);
+    table[8..16].copy_from_slice(b"1.0.0\0\0\0");
+    for (kind, action, acts) in [
+        (b'A', b'U', true),
+        (b'B', b'U', true),
+        (b'D', b'U', true),
+        (b'A', b'R', false),
+        // `RSUF` of C firmware has these two bytes there.
+        (b'S', b'R', false),
+        (b'S', b'U', false),
+    ] {
+        table[16..18].copy_from_slice(&[kind, action]);
+        let mut machine = behind_the_first_stage();
+        machine.board.flash.load(0x1_0000, &table);
+        match machine.power_on() {
+            Err(Fault::FirstStageActs(what)) => {
+                assert!(acts && what.contains("boot_table_t"), "{what}");
+            }
+            Ok(()) => assert!(!acts, "{kind} {action}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
 }

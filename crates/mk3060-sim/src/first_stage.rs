@@ -12,6 +12,7 @@ use crate::trace::Trace;
 use embedded_storage::nor_flash::ReadNorFlash;
 use hal_mk3060::memory::{FIRST_STAGE_ERASES, SECTOR_LEN};
 use hal_mk3060::regs::flash::ChipStatus;
+use std::collections::VecDeque;
 
 /// Logical addresses the first stage occupies.
 pub const LEN: u32 = 0x1_0000;
@@ -24,10 +25,15 @@ pub enum FirstStage {
     None,
     /// "MiCO bootloader v3.0": acts on a `boot_table_t` in `PARAMETER_1`,
     /// erases flash 0xF0000..0xFF000 when it finds no update there and the
-    /// range is not blank, waits 500 ms for spaces on UART2, leaves the flash
-    /// protected.
+    /// range is not blank, waits 500 ms for four spaces in a row on UART2,
+    /// leaves the flash protected.
     Mico30,
 }
+
+/// How long it waits for spaces.
+const WAIT: Time = Time::millis(500);
+/// Bytes that come in meanwhile: ten bits each at 921,600 baud.
+const WAIT_BYTES: usize = 921_600 / 10 / 2;
 
 /// `boot_table_t` lies at the start of `PARAMETER_1`.
 const BOOT_TABLE: u32 = 0x1_0000;
@@ -68,12 +74,21 @@ pub(crate) fn word(address: u32) -> Option<u32> {
     }
 }
 
+/// More than three spaces in a row.
+fn opens_menu<'a>(line: impl Iterator<Item = &'a u8>) -> bool {
+    let mut row = 0;
+    line.into_iter().any(|byte| {
+        row = if *byte == b' ' { row + 1 } else { 0 };
+        row > 3
+    })
+}
+
 impl FirstStage {
     /// What it does after reset, and how long that takes.
     pub(crate) fn run(
         self,
         flash: &mut FlashUnit,
-        uart2_spaces: usize,
+        uart2: &VecDeque<u8>,
         now: Time,
         trace: &mut Trace,
     ) -> Result<Time, Fault> {
@@ -103,12 +118,12 @@ impl FirstStage {
                     }
                 }
                 flash.set_chip_status(ChipStatus::new().with_complement(true));
-                if uart2_spaces > 3 {
+                if opens_menu(uart2.iter().take(WAIT_BYTES)) {
                     return Err(Fault::FirstStageActs(
                         "spaces on UART2 have opened its menu",
                     ));
                 }
-                Ok(spent + Time::millis(500))
+                Ok(spent + WAIT)
             }
         }
     }

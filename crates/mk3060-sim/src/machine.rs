@@ -183,11 +183,14 @@ impl<C: Cpu> Machine<C> {
     fn start(&mut self, cause: ResetCause) -> Result<(), Fault> {
         self.last_reset = cause;
         self.board.reset(cause);
-        let spaces = self.board.uarts[1].pending_to_board();
         let now = self.board.now();
-        let spent =
-            self.first_stage
-                .run(&mut self.board.flash, spaces, now, &mut self.board.trace)?;
+        let Board {
+            flash,
+            uarts: [_, uart2],
+            trace,
+            ..
+        } = &mut self.board;
+        let spent = self.first_stage.run(flash, uart2.line_in(), now, trace)?;
         self.board.pass(spent);
         self.cpu.start(LOADER_START);
         Ok(())

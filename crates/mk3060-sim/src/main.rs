@@ -35,7 +35,7 @@ struct Args {
     #[arg(long, value_name = "N")]
     cut_op: Option<u64>,
     /// What of the operation has happened when power fails
-    #[arg(long, value_enum, default_value = "random")]
+    #[arg(long, value_enum, default_value = "random", requires = "cut_op")]
     cut_variant: Variant,
     /// Cuts power before this instruction, counted from the start
     #[arg(long, value_name = "N")]
@@ -43,9 +43,10 @@ struct Args {
     /// Waits for a debugger there and lets it have the board: ADDRESS:PORT
     #[arg(long, value_name = "ADDRESS")]
     gdb: Option<SocketAddr>,
-    /// Stops at this virtual time (seconds)
-    #[arg(long, value_name = "SECONDS")]
-    until: Option<f64>,
+    /// Stops at this virtual time (seconds); that a cut asked for has not happened until
+    /// then is an error
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    until: Option<Time>,
     /// Writes what happens to the flash and on the UARTs, line by line
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -142,7 +143,6 @@ fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let until = args.until.map(|s| Time::micros((s * 1e6) as u64));
     loop {
         let stop = session.step()?;
         console.write(&session.console())?;
@@ -168,15 +168,39 @@ fn run(args: &Args) -> Result<ExitCode> {
             }
             Some(other) => eprintln!("\r\nboard: {other:?}"),
         }
-        if until.is_some_and(|until| session.machine.board.now() >= until) {
-            return Ok(ExitCode::SUCCESS);
+        if args
+            .until
+            .is_some_and(|until| session.machine.board.now() >= until)
+        {
+            return uncut(args, &session.machine);
         }
     }
+}
+
+/// The end without a power cut: a failure if there was to be one.
+fn uncut(args: &Args, machine: &Machine) -> Result<ExitCode> {
+    if let Some(op) = args.cut_op {
+        let ops = machine.board.flash.chip.ops();
+        bail!("--cut-op {op}: no power cut, there were only {ops} flash operations");
+    }
+    if let Some(number) = args.cut_insn {
+        let count = machine.instructions();
+        bail!("--cut-insn {number}: no power cut, there were only {count} instructions");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn flash_cut(machine: &mut Machine, op: u64, variant: Variant) {
     let chip = &mut machine.board.flash.chip;
     chip.cut_after(op, variant.with_seed(op));
+}
+
+fn seconds(text: &str) -> Result<Time, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    if !(0.0..1e9).contains(&seconds) {
+        return Err("neither 0 nor a positive number of seconds".into());
+    }
+    Ok(Time::micros((seconds * 1e6) as u64))
 }
 
 fn number(text: &str) -> Result<u32> {

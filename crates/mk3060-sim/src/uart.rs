@@ -106,9 +106,9 @@ impl Uart {
         self.line_in.extend(bytes);
     }
 
-    /// Bytes on the line that have not arrived yet.
-    pub fn pending_to_board(&self) -> usize {
-        self.line_in.len()
+    /// What is on the line to the board, the next byte first.
+    pub(crate) fn line_in(&self) -> &VecDeque<u8> {
+        &self.line_in
     }
 
     /// What the board has sent since the last call.

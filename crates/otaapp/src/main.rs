@@ -22,9 +22,9 @@ mod image {
     static DESCRIPTOR: [u8; DESCRIPTOR_LEN as usize] =
         ImageDescriptor::template("app-0.0.0", "", APP_START);
 
-    /// Too large for the stack. Filled in at the start: not all of it is zeros, and
-    /// as initialised data it would lie in flash once more.
-    static mut DECODERS: MaybeUninit<Decoders> = MaybeUninit::uninit();
+    /// Too large for the stack, even on the way to its place. All zeros until used:
+    /// it takes no room in the image.
+    static mut DECODERS: Decoders = Decoders::new();
 
     /// Counts starts. Not cleared at a reset, and anything after power-on: both
     /// make a start differ from the one before.
@@ -41,7 +41,7 @@ mod image {
             seed
         };
         // SAFETY: one thread, and this is the only place that names it.
-        let decoders = unsafe { (*(&raw mut DECODERS)).write(Decoders::new()) };
+        let decoders = unsafe { &mut *(&raw mut DECODERS) };
         board::run(&DESCRIPTOR, decoders, u64::from(seed) << 7)
     }
 

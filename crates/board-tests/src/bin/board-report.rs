@@ -20,6 +20,14 @@ struct Args {
     /// Instead: a swap of so many changed sectors at so many seeded operations
     #[arg(long, num_args = 2, value_names = ["SECTORS", "POINTS"], conflicts_with = "full")]
     seeded: Option<Vec<usize>>,
+    /// Threads that make cuts
+    #[arg(long, value_name = "N", default_value_t = threads(), value_parser = clap::value_parser!(u8).range(1..))]
+    threads: u8,
+}
+
+/// One a processor.
+fn threads() -> u8 {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(16) as u8)
 }
 
 fn main() -> ExitCode {
@@ -44,6 +52,7 @@ fn main() -> ExitCode {
         revert: Points::All,
         second,
         way_back: true,
+        threads: args.threads.into(),
     };
     let seeded = |changed, points| Plan {
         changed,
@@ -52,6 +61,7 @@ fn main() -> ExitCode {
         revert: Points::Seeded(0),
         second: 0,
         way_back: false,
+        threads: args.threads.into(),
     };
     let plans = match args.seeded.as_deref() {
         Some([changed, points]) => vec![seeded(*changed, *points)],
