@@ -58,7 +58,7 @@ fn check() -> Result<()> {
     let board = Board::find()?;
     println!("board compiler: {}", board.version()?);
     for name in DEVICE {
-        board.cargo("build", &[]).args(["-p", name]).run()?;
+        board.cargo("build").args(["-p", name]).run()?;
     }
     probe(&board)?;
     size::loaders(&board)
@@ -66,15 +66,11 @@ fn check() -> Result<()> {
 
 /// Links every device crate into one image and asks the symbol table whether each is there.
 fn probe(board: &Board) -> Result<()> {
-    let script = format!(
-        "-T{}",
-        crate::sh::root()
-            .join("crates/board-probe/probe.ld")
-            .display()
-    );
+    let script = crate::sh::root().join("crates/board-probe/probe.ld");
     board
-        .cargo("build", &[script])
-        .args(["--profile", "board", "-p", "board-probe"])
+        .cargo("rustc")
+        .args(["--profile", "board", "-p", "board-probe", "--"])
+        .arg(format!("-Clink-arg=-T{}", script.display()))
         .run()?;
     let elf = board
         .dir()

@@ -133,14 +133,10 @@ impl Program {
     /// The command that builds it.
     fn command(&self, board: &Board, keys: &[PathBuf]) -> Result<Cmd> {
         let scripts = root().join("crates/hal-mk3060/ld");
-        let linker = [
-            format!("-T{}", self.script),
-            format!("-L{}", scripts.display()),
-        ];
         let cargo = if self.thumb {
-            board.cargo_thumb("build", &linker, self.package == "boot2")?
+            board.cargo_thumb("rustc", self.package == "boot2")?
         } else {
-            board.cargo("build", &linker)
+            board.cargo("rustc")
         };
         let kind = if self.example { "--example" } else { "--bin" };
         let cargo = match self.features {
@@ -149,6 +145,9 @@ impl Program {
         };
         Ok(cargo
             .args(["--profile", "board", "-p", self.package, kind, self.name])
+            .arg("--")
+            .arg(format!("-Clink-arg=-T{}", self.script))
+            .arg(format!("-Clink-arg=-L{}", scripts.display()))
             .env("UOTA_BOOT_KEYS", std::env::join_paths(keys)?))
     }
 

@@ -77,24 +77,19 @@ impl Board {
     }
 
     /// `cargo SUBCOMMAND ... --target armv4t-none-eabi`, with `core` from source.
-    pub fn cargo(&self, subcommand: &str, linker_args: &[String]) -> Cmd {
+    pub fn cargo(&self, subcommand: &str) -> Cmd {
         // Code size: small functions only are copied to their callers, and no
         // text of `{:?}` that nobody reads.
         let flags = ["-Cllvm-args=-inline-threshold=24", "-Zfmt-debug=none"];
         let flags = flags.map(str::to_string);
-        self.cargo_for(TARGET, &self.lld, subcommand, linker_args, &flags)
+        self.cargo_for(TARGET, &self.lld, subcommand, &flags)
             .arg(format!("-Zbuild-std-features={MEMORY}"))
     }
 
     /// The same for [`THUMB`]. Calls between Thumb and ARM code need a linker
     /// that knows a core without BLX; Debian's lld 14 is none, rustup's is one.
     /// `own_memory`: the program brings `hal_mk3060::memory_functions`.
-    pub fn cargo_thumb(
-        &self,
-        subcommand: &str,
-        linker_args: &[String],
-        own_memory: bool,
-    ) -> Result<Cmd> {
+    pub fn cargo_thumb(&self, subcommand: &str, own_memory: bool) -> Result<Cmd> {
         let lld = rust_lld()?;
         // Measured on the loader, each by itself and together.
         let flags = [
@@ -112,7 +107,7 @@ impl Board {
         // No text of `{:?}` that nobody reads.
         flags.push("-Zfmt-debug=none".into());
         Ok(self
-            .cargo_for(THUMB, &lld, subcommand, linker_args, &flags)
+            .cargo_for(THUMB, &lld, subcommand, &flags)
             .arg(format!(
                 "-Zbuild-std-features={}",
                 if own_memory { "" } else { MEMORY }
@@ -120,14 +115,9 @@ impl Board {
             .args(["--config", "profile.board.opt-level=\"z\""]))
     }
 
-    fn cargo_for(
-        &self,
-        target: &str,
-        lld: &Path,
-        subcommand: &str,
-        linker_args: &[String],
-        more: &[String],
-    ) -> Cmd {
+    /// Arguments of the linker are no flags of these: what differs from program to
+    /// program would have all libraries built again (`cargo rustc ... -- -Clink-arg=`).
+    fn cargo_for(&self, target: &str, lld: &Path, subcommand: &str, more: &[String]) -> Cmd {
         let mut flags = vec![
             "--cfg=portable_atomic_unsafe_assume_single_core".to_string(),
             // Sign-on's HMAC takes a few blocks; firmware goes through ota-verify.
@@ -145,7 +135,6 @@ impl Board {
             let library = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
             flags.push(format!("--remap-path-prefix={}=rust", library.display()));
         }
-        flags.extend(linker_args.iter().map(|a| format!("-Clink-arg={a}")));
         flags.extend_from_slice(more);
         let mut cmd = Cmd::new(&self.cargo)
             // A `cargo run` by rustup hands down its own toolchain.

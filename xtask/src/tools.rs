@@ -25,6 +25,13 @@ const PEERS: &[Tool] = &[
     tool("xz", "xz-utils", "LZMA2 streams we did not write"),
 ];
 
+/// The emulated board is debugged with what one debugs a real one with.
+const BOARD: &[Tool] = &[tool(
+    "gdb-multiarch",
+    "gdb-multiarch",
+    "debugger that we did not write",
+)];
+
 /// Public delta tools that `bench delta` compares with; no test needs them.
 const COMPARED: &[Tool] = &[
     tool("xdelta3", "xdelta3", "compared with in bench delta"),
@@ -90,6 +97,7 @@ fn missing_python() -> Option<Missing> {
 /// servers, too.
 pub fn missing_board() -> Vec<Missing> {
     let mut missing = absent(PEERS);
+    missing.extend(absent(BOARD));
     if let Err(e) = toolchain::Board::find() {
         missing.push(Missing {
             what: "board toolchain".into(),
