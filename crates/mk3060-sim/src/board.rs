@@ -139,6 +139,11 @@ impl Board {
         self.now += Time::INSTRUCTION;
     }
 
+    /// As [`Board::tick`] for so many.
+    pub(crate) fn ticks(&mut self, count: u64) {
+        self.now += Time::instructions(count);
+    }
+
     /// The watchpoint that was hit, if one was: a bus address or flash offset.
     pub(crate) fn take_seen(&mut self) -> Option<u32> {
         let flash = self.flash.seen.take();

@@ -1,13 +1,16 @@
 //! The machine: core, board, power.
 
 use crate::board::Board;
-use crate::cpu::{Armv4t, Cpu};
+use crate::cpu::{Armv4t, Cpu, CpuBus};
 use crate::fingerprint::Fingerprint;
 use crate::first_stage::FirstStage;
 use crate::report::{Fault, FaultReport, ResetCause, Stop};
 use crate::time::Time;
 use hal_mk3060::memory::{LOADER_START, RAM_END, RAM_START};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Bit of the status register: Thumb state.
+const THUMB: u32 = 1 << 5;
 
 /// How far [`Machine::run`] may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +59,17 @@ pub struct Point<C = Armv4t> {
 
 /// Somebody who looks at each instruction before it is executed.
 pub trait Observer<C> {
+    /// Whether it looks at all.
+    const LOOKS: bool = true;
+
     /// The instruction at `pc` is next; `count` were executed before it.
     fn instruction(&mut self, pc: u32, cpu: &C, count: u64);
 }
 
 /// Nobody.
 impl<C> Observer<C> for () {
+    const LOOKS: bool = false;
+
     #[inline(always)]
     fn instruction(&mut self, _: u32, _: &C, _: u64) {}
 }
@@ -252,7 +260,7 @@ impl<C: Cpu> Machine<C> {
     }
 
     /// Runs until something stops it, and shows `observer` each instruction.
-    pub fn run_observed(&mut self, limit: Limit, observer: &mut impl Observer<C>) -> Stop {
+    pub fn run_observed<O: Observer<C>>(&mut self, limit: Limit, observer: &mut O) -> Stop {
         // The interpreter panics on what a core calls unpredictable.
         match catch_unwind(AssertUnwindSafe(|| self.run_inner(limit, observer))) {
             Ok(stop) => stop,
@@ -275,7 +283,7 @@ impl<C: Cpu> Machine<C> {
         }
     }
 
-    fn run_inner(&mut self, limit: Limit, observer: &mut impl Observer<C>) -> Stop {
+    fn run_inner<O: Observer<C>>(&mut self, limit: Limit, observer: &mut O) -> Stop {
         if !self.powered {
             return Stop::PowerCut;
         }
@@ -317,23 +325,27 @@ impl<C: Cpu> Machine<C> {
             self.passed = None;
             let until = limit.time.min(self.board.next_event());
             self.board.attention = false;
-            let mut defined = true;
+            let (mut pc, mut defined) = (pc, true);
             loop {
-                let pc = self.cpu.pc();
                 self.board.pc = pc;
                 observer.instruction(pc, &self.cpu, self.instructions);
                 defined &= self.cpu.step(&mut self.board);
                 self.instructions += 1;
                 self.board.tick();
+                let next = self.cpu.pc();
+                if next == pc && !O::LOOKS {
+                    self.spin(until, last);
+                }
                 if self.board.attention
                     || single
                     || !defined
                     || self.instructions >= last
                     || self.board.now() >= until
-                    || !self.breakpoints.is_empty() && self.breakpoints.contains(&self.cpu.pc())
+                    || !self.breakpoints.is_empty() && self.breakpoints.contains(&next)
                 {
                     break;
                 }
+                pc = next;
             }
             self.board.pass(Time::ZERO);
             if !self.board.flash.chip.is_powered() {
@@ -354,6 +366,23 @@ impl<C: Cpu> Machine<C> {
             if let Some(address) = self.board.take_seen() {
                 return Stop::Watchpoint { address };
             }
+        }
+    }
+
+    /// A branch to itself is executed until something else happens: at once.
+    #[cold]
+    fn spin(&mut self, until: Time, last: u64) {
+        let pc = self.cpu.pc();
+        let branches = if self.cpu.cpsr() & THUMB != 0 {
+            self.board.fetch16(pc) == 0xE7FE
+        } else {
+            self.board.fetch32(pc) == 0xEAFF_FFFE
+        };
+        if branches && !self.board.attention && until != Time::NEVER {
+            let span = until.since(self.board.now());
+            let count = span.as_instructions().min(last - self.instructions);
+            self.instructions += count;
+            self.board.ticks(count);
         }
     }
 

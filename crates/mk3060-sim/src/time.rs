@@ -50,6 +50,16 @@ impl Time {
         self.0 as f64 / UNITS_PER_SECOND as f64
     }
 
+    /// Instructions after which it has passed.
+    pub(crate) const fn as_instructions(self) -> u64 {
+        self.0.div_ceil(UNITS_PER_INSTRUCTION)
+    }
+
+    /// What so many instructions take.
+    pub(crate) const fn instructions(count: u64) -> Self {
+        Self(count.saturating_mul(UNITS_PER_INSTRUCTION))
+    }
+
     /// Half cycles of the core.
     pub(crate) const fn units(self) -> u64 {
         self.0
