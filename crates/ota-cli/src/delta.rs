@@ -195,7 +195,7 @@ fn make(old_path: &Path, new_path: &Path, output: &Output, how: &How, json: bool
             "the patch does not give the new image; please report this",
         ));
     }
-    note_if_useless(&new, &patch);
+    note_whole(&new, &patch);
     let mut report = Report::new();
     report
         .add("old", old.len())
@@ -209,18 +209,19 @@ fn make(old_path: &Path, new_path: &Path, output: &Output, how: &How, json: bool
     Ok(())
 }
 
-/// Says so if the whole image is smaller when packed: the images have little in common.
-fn note_if_useless(new: &[u8], patch: &[u8]) {
+/// Says so if the whole image is hardly larger when packed: the images have little in
+/// common, and a device decodes .xz several times faster than a patch of new code.
+fn note_whole(new: &[u8], patch: &[u8]) {
     // Nothing packs this well that is not nearly empty.
     if patch.len() < new.len() / 4 {
         return;
     }
     if let Ok(whole) = compress::xz(new)
-        && whole.len() <= patch.len()
+        && whole.len() / 10 * 9 <= patch.len()
     {
         eprintln!(
-            "note: the whole image takes {} bytes as .xz, no more than this patch ({}); \
-             it needs no old image",
+            "note: the whole image takes {} bytes as .xz, this patch {}; .xz needs no old \
+             image and is decoded faster",
             whole.len(),
             patch.len()
         );

@@ -274,7 +274,7 @@ impl Pair<'_> {
     }
 
     /// What literals cost among these ops, without the flag that says so, in 1/16 bit;
-    /// those of other bytes stay as they are.
+    /// those of other bytes stay as they are. Returns what all ops cost.
     #[allow(clippy::too_many_arguments)]
     fn measure(
         &self,
@@ -285,7 +285,7 @@ impl Pair<'_> {
         engine: &mut Engine,
         prices: Option<&lz::Prices>,
         costs: &mut [u32],
-    ) {
+    ) -> u64 {
         // Prices of the flags, where there are literals.
         let mut flags = std::vec![None; (b.end - b.start) as usize];
         let (mut p, mut prev, mut n) = (0usize, 0usize, 0);
@@ -310,13 +310,16 @@ impl Pair<'_> {
         let mut meter = Meter(0);
         let mut at = b.start;
         let wide = n >= 4096;
+        let mut sum = 0;
         self.run(&mut meter, engine, par, ops, b, seen, wide, &mut |m, p| {
             let flag = flags.get((at - b.start) as usize).copied().flatten();
             if let (Some(flag), true) = (flag, p == at + 1) {
                 costs[at as usize] = ((m.0 >> 12) as u32).saturating_sub(flag);
             }
+            sum += m.0;
             (m.0, at) = (0, p);
         });
+        sum
     }
 
     /// Ops with matches in the gaps.
@@ -341,14 +344,11 @@ impl Pair<'_> {
             .map(|g| lz::find(g, seen, old_min, s, chains))
             .collect();
         let mut counts = lz::Counts::new();
-        let mut out = Vec::new();
-        for round in 0..ROUNDS {
+        let (mut best, mut least) = (Vec::new(), u64::MAX);
+        for _ in 0..ROUNDS {
             let prices = counts.prices();
-            if round != 0 {
-                self.measure(&out, b, seen, par, engine, Some(&prices), &mut costs);
-            }
             counts = lz::Counts::none();
-            out.clear();
+            let mut out = Vec::new();
             let mut reps = [self.old.len() as u32, 0, 0, 0];
             let (mut p, mut g) = (b.start as usize, 0);
             let mut i = 0;
@@ -380,8 +380,13 @@ impl Pair<'_> {
                     g += 1;
                 }
             }
+            let prices = Some(counts.prices());
+            let sum = self.measure(&out, b, seen, par, engine, prices.as_ref(), &mut costs);
+            if sum < least {
+                (best, least) = (out, sum);
+            }
         }
-        out
+        best
     }
 }
 
