@@ -11,11 +11,7 @@ use crate::table::whole;
 use crate::world::Wrong;
 use crate::{App, Layout, Plan, Sweep};
 
-const LAYOUT: Layout = Layout {
-    active: 3,
-    update: 4,
-    journal: 16,
-};
+const LAYOUT: Layout = Layout::new(3, 4, 16);
 
 /// Cuts through updates of a small device, pairs from every n-th operation on;
 /// the first broken promise.

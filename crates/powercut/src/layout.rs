@@ -21,6 +21,15 @@ pub struct Layout {
 pub type View<'a, const S: usize, const U: usize> = Partition<'a, SimFlash<S, U>>;
 
 impl Layout {
+    /// A device of so many sectors.
+    pub const fn new(active: u32, update: u32, journal: u32) -> Self {
+        Self {
+            active,
+            update,
+            journal,
+        }
+    }
+
     /// Sectors in all: active, update, journal, mailbox, in this order.
     pub fn sectors(&self) -> u32 {
         self.active + self.update + self.journal + 1

@@ -37,11 +37,7 @@ impl Amount {
 }
 
 /// The MK3060: 229 sectors of 4 KiB a slot, program unit 32 bytes.
-pub const MK3060: Layout = Layout {
-    active: 229,
-    update: 229,
-    journal: 2,
-};
+pub const MK3060: Layout = Layout::new(229, 229, 2);
 
 /// Runs `world` as one row.
 fn row<const S: usize, const U: usize>(
@@ -150,41 +146,21 @@ fn small(rows: &mut Vec<Row>, amount: Amount) {
         step: 1,
         seed: amount.seed,
     };
-    let two = Layout {
-        active: 2,
-        update: 3,
-        journal: 16,
-    };
+    let two = Layout::new(2, 3, 16);
     let w = whole::<256, 32>(two, Strategy::Swap, App::Confirms, 2, 0);
     row(rows, "2+3 x 256, 32", "confirmed", &w, plan);
     let w = whole::<256, 32>(two, Strategy::Swap, App::NeverConfirms, 2, 0);
     row(rows, "2+3 x 256, 32", "never confirmed", &w, plan);
-    let other = Layout {
-        active: 3,
-        update: 4,
-        journal: 16,
-    };
+    let other = Layout::new(3, 4, 16);
     let w = whole::<512, 64>(other, Strategy::Swap, App::AsksBack, 3, 1);
     row(rows, "3+4 x 512, 64", "taken back", &w, plan);
-    let byte = Layout {
-        active: 1,
-        update: 2,
-        journal: 64,
-    };
+    let byte = Layout::new(1, 2, 64);
     let w = whole::<64, 8>(byte, Strategy::Swap, App::Confirms, 1, 0);
     row(rows, "1+2 x 64, 8", "confirmed", &w, plan);
-    let page = Layout {
-        active: 3,
-        update: 5,
-        journal: 120,
-    };
+    let page = Layout::new(3, 5, 120);
     let w = whole::<256, 256>(page, Strategy::Swap, App::Confirms, 3, 0);
     row(rows, "3+5 x 256, 256", "confirmed", &w, plan);
-    let patch = Layout {
-        active: 3,
-        update: 6,
-        journal: 16,
-    };
+    let patch = Layout::new(3, 6, 16);
     let old = image::<256, 32>(3, 3 * 256, 1);
     let w = World::<256, 32>::with_patch(
         patch,
@@ -205,11 +181,7 @@ fn small(rows: &mut Vec<Row>, amount: Amount) {
     );
     row(rows, "3+6 x 256, 32", "confirmed", &w, plan);
     let w = whole::<128, 16>(
-        Layout {
-            active: 4,
-            update: 3,
-            journal: 30,
-        },
+        Layout::new(4, 3, 30),
         Strategy::Overwrite,
         App::Confirms,
         3,
@@ -246,11 +218,7 @@ fn small(rows: &mut Vec<Row>, amount: Amount) {
     };
     let w = whole::<64, 1>(byte, Strategy::Swap, App::NeverConfirms, 1, 0);
     row(rows, "1+2 x 64, 1", "never confirmed", &w, plan);
-    let bytes = Layout {
-        active: 2,
-        update: 3,
-        journal: 30,
-    };
+    let bytes = Layout::new(2, 3, 30);
     let w = whole::<128, 4>(bytes, Strategy::Swap, App::Confirms, 2, 0);
     row(rows, "2+3 x 128, 4", "confirmed", &w, plan);
 }
@@ -258,11 +226,7 @@ fn small(rows: &mut Vec<Row>, amount: Amount) {
 /// A patch as AliOS makes it, through the real decoder, `gap` bytes from the start of
 /// the slot; it changes a byte at each of `changes`.
 pub fn nbdiff(strategy: Strategy, gap: u32, changes: &[usize]) -> World<1024, 256> {
-    let layout = Layout {
-        active: 5,
-        update: 7,
-        journal: 28,
-    };
+    let layout = Layout::new(5, 7, 28);
     let old = image::<1024, 256>(5, 5 * 1024, 1);
     // Two slices.
     let total = 4 * 1024 + 500;

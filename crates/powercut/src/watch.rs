@@ -24,7 +24,26 @@ pub(crate) struct Watch<'a, const S: usize, const U: usize> {
     pub hit: bool,
 }
 
-impl<const S: usize, const U: usize> Watch<'_, S, U> {
+impl<'a, const S: usize, const U: usize> Watch<'a, S, U> {
+    /// Only looks on. `journal`: sectors of the journal.
+    pub fn new(
+        flash: &'a RefCell<SimFlash<S, U>>,
+        past: &'a Cell<Past>,
+        journal: core::ops::Range<usize>,
+    ) -> Self {
+        Self {
+            flash,
+            past,
+            record: None,
+            taken: flash.borrow().trace().len(),
+            memo: None,
+            journal,
+            last: 0,
+            seen: Vec::new(),
+            hit: false,
+        }
+    }
+
     /// Notes the operations since the last look, with what they left.
     pub fn take(&mut self) {
         let Some(record) = &mut self.record else {

@@ -139,15 +139,9 @@ impl<const S: usize, const U: usize> World<S, U> {
             let last = run.fired == cuts.len();
             let cell = RefCell::new(core::mem::replace(flash, SimFlash::new(S)));
             let mut watch = Watch {
-                flash: &cell,
-                past: &past,
-                taken: cell.borrow().trace().len(),
                 record: record.as_deref_mut(),
                 memo: memo.as_deref().filter(|_| last),
-                journal: self.layout.journal_sectors(),
-                last: 0,
-                seen: Vec::new(),
-                hit: false,
+                ..Watch::new(&cell, &past, self.layout.journal_sectors())
             };
             let end = self.boot(&cell, &mut watch, &past);
             watch.take();
@@ -232,15 +226,8 @@ impl<const S: usize, const U: usize> World<S, U> {
         let past = Cell::new(past);
         let cell = RefCell::new(core::mem::replace(flash, SimFlash::new(S)));
         let mut watch = Watch {
-            flash: &cell,
-            past: &past,
-            taken: 0,
             record: Some(record),
-            memo: None,
-            journal: self.layout.journal_sectors(),
-            last: 0,
-            seen: Vec::new(),
-            hit: false,
+            ..Watch::new(&cell, &past, self.layout.journal_sectors())
         };
         let end = self.boot(&cell, &mut watch, &past);
         watch.take();

@@ -33,22 +33,14 @@ fn image_world<const S: usize, const U: usize>(
 #[test]
 fn swap() {
     for app in [App::Confirms, App::NeverConfirms, App::AsksBack] {
-        let layout = Layout {
-            active: 3,
-            update: 4,
-            journal: 16,
-        };
+        let layout = Layout::new(3, 4, 16);
         check(&image_world::<256, 32>(layout, Strategy::Swap, app));
     }
 }
 
 #[test]
 fn overwrite() {
-    let layout = Layout {
-        active: 3,
-        update: 3,
-        journal: 16,
-    };
+    let layout = Layout::new(3, 3, 16);
     check(&image_world::<256, 32>(
         layout,
         Strategy::Overwrite,
@@ -59,11 +51,7 @@ fn overwrite() {
 #[test]
 fn switch() {
     for app in [App::Confirms, App::NeverConfirms, App::AsksBack] {
-        let layout = Layout {
-            active: 3,
-            update: 3,
-            journal: 16,
-        };
+        let layout = Layout::new(3, 3, 16);
         check(&image_world::<256, 32>(layout, Strategy::Switch, app));
     }
 }
@@ -71,11 +59,7 @@ fn switch() {
 #[test]
 fn patches() {
     for strategy in [Strategy::PatchSwap, Strategy::InPlace] {
-        let layout = Layout {
-            active: 4,
-            update: 7,
-            journal: 16,
-        };
+        let layout = Layout::new(4, 7, 16);
         let old = image::<256, 32>(4, 4 * 256, 1);
         check(&World::<256, 32>::with_patch(
             layout,
@@ -107,11 +91,7 @@ fn slices_over_used_sections() {
         (Strategy::PatchSwap, 9 * 256 - 1170),
         (Strategy::InPlace, 0),
     ] {
-        let layout = Layout {
-            active: 6,
-            update: 9,
-            journal: 16,
-        };
+        let layout = Layout::new(6, 9, 16);
         let old = image::<256, 32>(6, 6 * 256, 1);
         let parts = (old, 6 * 256 - 3, 166);
         let w = World::<256, 32>::with_patch(layout, strategy, 256, gap, parts, App::Confirms);
@@ -122,11 +102,7 @@ fn slices_over_used_sections() {
 #[test]
 fn bad_images() {
     for strategy in [Strategy::Swap, Strategy::Overwrite, Strategy::Switch] {
-        let layout = Layout {
-            active: 3,
-            update: 4,
-            journal: 16,
-        };
+        let layout = Layout::new(3, 4, 16);
         let world = image_world::<256, 32>(layout, strategy, App::Confirms).spoil();
         check(&world);
     }
