@@ -53,14 +53,17 @@ impl Journals {
             return Ok(*number);
         }
         let halves = canon::journal(halves)?;
-        let print = print(&halves);
-        let number = match self.by_print.entry(print) {
+        let own = print(&halves);
+        let number = match self.by_print.entry(own) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(new) => {
+                if print(&canon::journal(&halves)?) != own {
+                    return Err("what stands for a journal does not stand for itself".into());
+                }
                 self.all.push(Journal {
                     halves,
                     unstable: halves.iter().map(unstable).sum(),
-                    print,
+                    print: own,
                 });
                 *new.insert(self.all.len() as u32 - 1)
             }
