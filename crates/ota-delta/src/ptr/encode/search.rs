@@ -165,10 +165,16 @@ pub(super) fn smallest(
         new: &new_seen,
         index: &index,
     };
+    let gains: &[usize] = if much {
+        &[how.gain * 2, NEVER]
+    } else {
+        &[how.gain, how.gain * 2, NEVER]
+    };
     let round = Round {
-        tries: [how.gain, how.gain * 2, NEVER]
-            .map(|gain| Try { gain, ..how })
-            .into(),
+        tries: gains
+            .iter()
+            .map(|gain| Try { gain: *gain, ..how })
+            .collect(),
         sources: Some(&sources),
         step: 1,
         from: 0.6,
