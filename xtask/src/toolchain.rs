@@ -2,7 +2,7 @@
 //! source, which needs a compiler whose sources are at hand.
 
 use crate::sh::{Cmd, find, root, target_dir};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// The board's target triple.
@@ -106,13 +106,40 @@ impl Board {
         let mut flags = flags.map(|flag| format!("-Cllvm-args={flag}")).to_vec();
         // No text of `{:?}` that nobody reads.
         flags.push("-Zfmt-debug=none".into());
+        let spec = self.thumb_spec()?;
         Ok(self
-            .cargo_for(THUMB, &lld, subcommand, &flags)
+            .cargo_for(&spec, &lld, subcommand, &flags)
+            .arg("-Zjson-target-spec")
             .arg(format!(
                 "-Zbuild-std-features={}",
                 if own_memory { "" } else { MEMORY }
             ))
             .args(["--config", "profile.board.opt-level=\"z\""]))
+    }
+
+    /// The compiler's own description of [`THUMB`], but for one line: it keeps a frame
+    /// pointer in every function, which takes one of the eight registers that most
+    /// Thumb instructions reach (3 % of the loader's bytes), and no flag takes that
+    /// back. The file has the target's name, so that cargo and build scripts see
+    /// that one.
+    fn thumb_spec(&self) -> Result<String> {
+        const ALWAYS: &str = "\"frame-pointer\": \"always\"";
+        let spec = Cmd::new(&self.rustc)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .args(["-Zunstable-options", "--print", "target-spec-json"])
+            .args(["--target", THUMB])
+            .output()?;
+        if !spec.contains(ALWAYS) {
+            bail!("{THUMB}: the compiler's description has no {ALWAYS}");
+        }
+        let path = self.dir().join("spec").join(format!("{THUMB}.json"));
+        let spec = spec.replace(ALWAYS, "\"frame-pointer\": \"may-omit\"");
+        // Not touched when it is right: what was built with it stays built.
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(&spec) {
+            std::fs::create_dir_all(self.dir().join("spec"))?;
+            std::fs::write(&path, &spec).with_context(|| path.display().to_string())?;
+        }
+        Ok(path.display().to_string())
     }
 
     /// Arguments of the linker are no flags of these: what differs from program to
