@@ -59,7 +59,7 @@ pub const BOOT2: Program = Program {
 /// A loader that applies no patches, for tests.
 const BOOT2_SWAP: Program = Program {
     file: "boot2-swap",
-    features: Some("console,floor,mailbox,md5"),
+    features: Some("full-journal,console,floor,mailbox,md5"),
     ..BOOT2
 };
 const SELFTEST: Program = Program {
@@ -119,7 +119,7 @@ const TEST_KEY: &str = "crates/ota-verify/tests/vectors/rsa-2048.spki.pem";
 /// A loader that can panic.
 const PANICS: Program = Program {
     file: "panics",
-    features: Some("console,mailbox,planted-panic"),
+    features: Some("full-journal,console,mailbox,planted-panic"),
     ..BOOT2
 };
 

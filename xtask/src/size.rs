@@ -33,7 +33,7 @@ const LOADERS: [Image; 4] = [
     Image {
         name: "swap",
         what: "all of boot2 but patches",
-        program: BOOT2.with("console,floor,mailbox,md5"),
+        program: BOOT2.with("full-journal,console,floor,mailbox,md5"),
         key: true,
         goal: 14_848,
         limit: LOADER_MAX,

@@ -7,7 +7,7 @@ use hal_mk3060::regs::Mmio;
 use hal_mk3060::timer::Tick;
 use hal_mk3060::uart::{Port, Uart};
 use hal_mk3060::watchdog::Watchdog;
-use ota_bootlib::{Journal, RecoveryReason, Verify, VersionText};
+use ota_bootlib::{Image, Journal, RecoveryReason, Verify, VersionText};
 
 const BAUD: u32 = 921_600;
 /// How long a start waits for the key.
@@ -78,8 +78,9 @@ fn info(uart: &Uart<Mmio>, slots: &mut Slots, buf: &mut [u8]) {
 }
 
 fn image(uart: &Uart<Mmio>, name: &[u8], slot: &mut Window<Mmio>, buf: &mut [u8]) {
-    match { CHECK }.verify(slot, None, &VersionText::NONE, buf, &mut ()) {
-        Ok(image) => {
+    let mut image = Image::NONE;
+    match { CHECK }.verify_into(slot, None, &VersionText::NONE, buf, &mut (), &mut image) {
+        Ok(()) => {
             line(uart, name, image.version.as_bytes());
             uart.send_all(b"sha256 ");
             for i in 0..64 {

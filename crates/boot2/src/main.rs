@@ -19,7 +19,7 @@ mod board {
     use hal_mk3060::{PARTITIONS, Window, start};
     use ota_bootlib::{Config, Decision, Partitions, RuleCheck};
     use ota_flash::PartitionId;
-    use ota_verify::{Coding, Policy, Requirement, RsaPublicKey, Rules};
+    use ota_verify::{Coding, Module, Policy, Refusal, Requirement, RsaPublicKey, Rules};
 
     hal_mk3060::loader_entry!(main);
     hal_mk3060::memory_functions!();
@@ -70,6 +70,17 @@ mod board {
         const MD5: bool = cfg!(feature = "md5");
         const FLOOR: bool = cfg!(feature = "floor");
         const BARE: bool = cfg!(feature = "mailbox");
+        const EACH_START: bool = false;
+
+        /// Images for the device itself only. Behind the first zero there is none
+        /// but zeros in a descriptor that is whole.
+        fn check_module(&self, field: &[u8; 32]) -> Result<(), Refusal> {
+            if field[0] == 0 {
+                Ok(())
+            } else {
+                Err(Refusal::Module(Module::DEFAULT))
+            }
+        }
 
         fn policy(&self) -> &Policy {
             const {
@@ -111,7 +122,11 @@ mod board {
         active: partition(PartitionId::Application),
         update: partition(PartitionId::OtaTemp),
         journal: partition(PartitionId::RecoveryBackPara),
-        mailbox: Some(partition(PartitionId::Parameter1)),
+        mailbox: if cfg!(feature = "mailbox") {
+            Some(partition(PartitionId::Parameter1))
+        } else {
+            None
+        },
     };
 
     /// Decides what to start, and installs what is asked for.
@@ -143,7 +158,11 @@ mod board {
     extern "C" fn main() -> ! {
         let mut watchdog = Watchdog::new(Mmio);
         watchdog.start(OWN_WATCHDOG_MS);
-        let mut buffer = [0; BUFFER_LEN];
+        // Not on the stack: what lies behind it there is out of reach of short
+        // instructions.
+        static mut BUFFER: [u8; BUFFER_LEN] = [0; BUFFER_LEN];
+        // SAFETY: this function runs once, and nothing else names it.
+        let buffer = unsafe { &mut *core::ptr::addr_of_mut!(BUFFER) };
         let mut slots = SLOTS;
         let protection = Window::chip_status(&Mmio);
         #[cfg(feature = "planted-panic")]
@@ -154,9 +173,9 @@ mod board {
         }
         #[cfg(feature = "console")]
         if crate::console::key_pressed() {
-            crate::console::run(&mut slots, None, &mut buffer);
+            crate::console::run(&mut slots, None, buffer);
         }
-        match start_up(&mut slots, &mut buffer) {
+        match start_up(&mut slots, buffer) {
             Decision::Start { trial, .. } => {
                 Window::restore(&Mmio, protection);
                 if trial {
@@ -164,12 +183,13 @@ mod board {
                 } else {
                     watchdog.stop();
                 }
-                // SAFETY: `start_up` found an image there that may run.
+                // SAFETY: `start_up` found an image there that may run, and nothing
+                // here lets interrupts through.
                 unsafe { start::jump(APP_START) }
             }
             Decision::Recovery { reason } => {
                 #[cfg(feature = "console")]
-                crate::console::run(&mut slots, Some(reason), &mut buffer);
+                crate::console::run(&mut slots, Some(reason), buffer);
                 // Without a console there is nothing to do but to try again:
                 // a cable may have brought an image by then.
                 #[cfg(not(feature = "console"))]

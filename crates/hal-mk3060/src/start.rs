@@ -244,22 +244,15 @@ macro_rules! memory_functions {
     };
 }
 
-/// Leaves this program for the one whose vectors are at `vectors`, in ARM
-/// state with interrupts masked.
+/// Leaves this program for the one whose vectors are at `vectors`, in ARM state
+/// and with mode and masks as they are: after [`loader_entry!`](crate::loader_entry)
+/// supervisor mode with interrupts masked.
 ///
 /// # Safety
-/// A program built for that address must be there, and nothing of this one may
-/// be expected to live on.
-#[instruction_set(arm::a32)]
-#[inline(never)]
+/// A program built for that address must be there, nothing of this one may be
+/// expected to live on, and interrupts must be masked.
+#[inline(always)]
 pub unsafe fn jump(vectors: u32) -> ! {
-    // SAFETY: as promised by the caller.
-    unsafe {
-        core::arch::asm!(
-            "msr cpsr_c, #0xD3",
-            "bx {}",
-            in(reg) vectors,
-            options(noreturn),
-        );
-    }
+    // SAFETY: as promised by the caller. A multiple of four leads to ARM state.
+    unsafe { core::arch::asm!("bx {}", in(reg) vectors, options(noreturn)) }
 }

@@ -74,6 +74,31 @@ pub fn plant(bug: Option<Bug>) {
     );
 }
 
+/// Not a bug: whether the journal is that of the smallest loaders, without the
+/// feature `full-journal`. Here a test says so.
+#[cfg(feature = "planted-bugs")]
+static SMALL: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+
+/// Makes journals work as without the feature `full-journal`, or as with it.
+/// Process-wide: for tests that run alone.
+#[cfg(feature = "planted-bugs")]
+pub fn small_journal(on: bool) {
+    SMALL.store(on, core::sync::atomic::Ordering::SeqCst);
+}
+
+/// Whether the journal is built without `full-journal`.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn is_small() -> bool {
+    SMALL.load(core::sync::atomic::Ordering::Relaxed)
+}
+
+/// Whether the journal is built without `full-journal`.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub(crate) const fn is_small() -> bool {
+    !cfg!(feature = "full-journal")
+}
+
 /// Whether this bug is planted.
 #[cfg(feature = "planted-bugs")]
 pub(crate) fn has(bug: Bug) -> bool {

@@ -8,11 +8,22 @@ use crate::fault::{Fault, FaultKind, Part};
 
 /// A partition together with what it is called in a [`Fault`].
 pub(crate) struct Place<P> {
-    pub part: Part,
+    part: Part,
+    /// Where the operation in hand is. Kept here because what is written through a
+    /// reference is not taken apart by the compiler, which else hands over each
+    /// field by itself: more arguments than there are registers.
+    at: u32,
     pub flash: P,
 }
 
-/// The work buffer as two equal pieces of whole program units.
+impl<P> Place<P> {
+    pub const fn new(part: Part, flash: P) -> Self {
+        Self { part, at: 0, flash }
+    }
+}
+
+/// The work buffer as two equal pieces of whole program units, whose multiple a
+/// sector is.
 pub(crate) struct Pieces<'a> {
     pub a: &'a mut [u8],
     pub b: &'a mut [u8],
@@ -21,47 +32,48 @@ pub(crate) struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     /// Too short for two program units: all of it in `a`, for reading.
     pub fn new<P: NorFlash>(buf: &'a mut [u8]) -> Self {
-        let half = buf.len().min(2 * P::ERASE_SIZE) / 2;
-        let len = half - half % P::WRITE_SIZE.max(P::READ_SIZE);
-        if len == 0 {
+        let unit = P::WRITE_SIZE.max(P::READ_SIZE);
+        let mut len = P::ERASE_SIZE;
+        while len > buf.len() / 2 {
+            // A half of what there was, or where that would be none, one unit.
+            let whole = len.is_multiple_of(2 * unit);
+            len = if whole { len / 2 } else { unit };
+            if len == unit {
+                break;
+            }
+        }
+        if len > buf.len() / 2 {
             return Self { a: buf, b: &mut [] };
         }
         let (a, rest) = buf.split_at_mut_checked(len).unwrap_or_default();
         let b = rest.get_mut(..len).unwrap_or_default();
         Self { a, b }
     }
-
-    /// Shortens the pieces to what is left of a sector at `at`.
-    #[inline(always)]
-    fn cut(&mut self, left: u32) -> (&mut [u8], &mut [u8]) {
-        let n = self.a.len().min(left as usize);
-        (
-            self.a.get_mut(..n).unwrap_or_default(),
-            self.b.get_mut(..n).unwrap_or_default(),
-        )
-    }
 }
 
 impl<P: NorFlash> Place<P> {
-    fn done(&self, at: u32, result: Result<(), P::Error>) -> Result<(), Fault> {
+    #[inline(always)]
+    fn done(&self, result: Result<(), P::Error>) -> Result<(), Fault> {
         match result {
             Ok(()) => Ok(()),
-            Err(e) => Err(Fault::from_driver(self.part, at, &e)),
+            Err(e) => Err(Fault::from_driver(self.part, self.at, &e)),
         }
     }
 
     #[inline(never)]
     pub fn read(&mut self, at: u32, buf: &mut [u8]) -> Result<(), Fault> {
+        self.at = at;
         let result = self.flash.read(at, buf);
-        self.done(at, result)
+        self.done(result)
     }
 
     #[inline(never)]
     pub fn erase<H: Hooks + ?Sized>(&mut self, at: u32, hooks: &mut H) -> Result<(), Fault> {
         hooks.tick();
-        let end = at.saturating_add(P::ERASE_SIZE as u32);
+        let end = at.wrapping_add(P::ERASE_SIZE as u32);
+        self.at = at;
         let result = self.flash.erase(at, end);
-        self.done(at, result)
+        self.done(result)
     }
 
     /// Programs `bytes`, whole program units.
@@ -73,12 +85,9 @@ impl<P: NorFlash> Place<P> {
         hooks: &mut H,
     ) -> Result<(), Fault> {
         hooks.tick();
+        self.at = at;
         let result = self.flash.write(at, bytes);
-        self.done(at, result)
-    }
-
-    pub const fn read_back(&self, at: u32) -> Fault {
-        Fault::new(self.part, at, FaultKind::ReadBack)
+        self.done(result)
     }
 
     /// Programs `bytes` (whole program units) into erased flash and reads them
@@ -98,7 +107,7 @@ impl<P: NorFlash> Place<P> {
         if bytes == back {
             Ok(())
         } else {
-            Err(self.read_back(at))
+            Err(Fault::new(self.part, self.at, FaultKind::ReadBack))
         }
     }
 }
@@ -108,35 +117,26 @@ pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0xFF)
 }
 
-/// Active or update slot by name.
-#[inline(always)]
-fn pick<'s, P>(slots: &'s mut (&mut Place<P>, &mut Place<P>), part: Part) -> &'s mut Place<P> {
-    match part {
-        Part::Active => slots.0,
-        _ => slots.1,
-    }
-}
-
-/// Erases the sector at `to_at` of one slot and copies the one at `from_at` of
-/// one slot there. Tried a second time when it does not read back.
+/// Erases the sector at `to_at` of `to` and copies the one at `from_at` of `from`
+/// there; of `to` itself, where `from` is none. Tried a second time when it does not
+/// read back.
 #[inline(always)]
 pub(crate) fn copy_sector<P: NorFlash, H: Hooks>(
-    mut slots: (&mut Place<P>, &mut Place<P>),
-    (from, from_at): (Part, u32),
-    (to, to_at): (Part, u32),
+    (mut from, from_at): (Option<&mut Place<P>>, u32),
+    (to, to_at): (&mut Place<P>, u32),
     pieces: &mut Pieces<'_>,
     hooks: &mut H,
 ) -> Result<(), Fault> {
     let mut again = true;
     let mut at = 0;
     while at < P::ERASE_SIZE as u32 {
-        if at == 0 && !taken_as_erased(pick(&mut slots, to), to_at, pieces)? {
-            pick(&mut slots, to).erase(to_at, hooks)?;
+        if at == 0 && !taken_as_erased(to, to_at, pieces)? {
+            to.erase(to_at, hooks)?;
         }
-        let (a, b) = pieces.cut(P::ERASE_SIZE as u32 - at);
-        pick(&mut slots, from).read(from_at.saturating_add(at), a)?;
-        let done = pick(&mut slots, to).program(to_at.saturating_add(at), a, b, hooks);
-        at += a.len() as u32;
+        let source = from.as_deref_mut().unwrap_or(to);
+        source.read(from_at.wrapping_add(at), pieces.a)?;
+        let done = to.program(to_at.wrapping_add(at), pieces.a, pieces.b, hooks);
+        at += pieces.a.len() as u32;
         if let Err(f) = done {
             if f.kind() != FaultKind::ReadBack || !again {
                 return done;
@@ -159,12 +159,11 @@ fn taken_as_erased<P: NorFlash>(
     }
     let mut at = 0;
     while at < P::ERASE_SIZE as u32 {
-        let (a, _) = pieces.cut(P::ERASE_SIZE as u32 - at);
-        to.read(to_at.saturating_add(at), a)?;
-        if !is_blank(a) {
+        to.read(to_at.saturating_add(at), pieces.a)?;
+        if !is_blank(pieces.a) {
             return Ok(false);
         }
-        at += a.len() as u32;
+        at += pieces.a.len() as u32;
     }
     Ok(true)
 }
@@ -177,15 +176,14 @@ pub(crate) fn same_sector<P: NorFlash>(
     mut at: u32,
     pieces: &mut Pieces<'_>,
 ) -> Result<bool, Fault> {
-    let end = at.saturating_add(P::ERASE_SIZE as u32);
+    let end = at.wrapping_add(P::ERASE_SIZE as u32);
     while at < end {
-        let (x, y) = pieces.cut(end - at);
-        a.read(at, x)?;
-        b.read(at, y)?;
-        if x != y {
+        a.read(at, pieces.a)?;
+        b.read(at, pieces.b)?;
+        if pieces.a != pieces.b {
             return Ok(false);
         }
-        at += x.len() as u32;
+        at += pieces.a.len() as u32;
     }
     Ok(true)
 }

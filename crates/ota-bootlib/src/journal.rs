@@ -87,9 +87,22 @@ impl Row {
         self.word(4)
     }
 
-    fn data(&mut self) -> &mut Cell {
+    fn data(&self) -> &Cell {
+        let [_, _, _, _, _, _, _, _, data @ .., _, _, _, _] = &self.0;
+        data
+    }
+
+    fn data_mut(&mut self) -> &mut Cell {
         let [_, _, _, _, _, _, _, _, data @ .., _, _, _, _] = &mut self.0;
         data
+    }
+
+    /// Takes the payload into a state.
+    #[inline(never)]
+    fn put(&self, state: &mut State) {
+        if let Some(c) = state.cell_mut(self.cell()) {
+            *c = *self.data();
+        }
     }
 
     fn is_unknown(&self) -> bool {
@@ -161,10 +174,7 @@ impl<P: NorFlash> Journal<P> {
     #[inline(never)]
     pub(crate) const fn closed(flash: P) -> Self {
         Self {
-            place: Place {
-                part: Part::Journal,
-                flash,
-            },
+            place: Place::new(Part::Journal, flash),
             row: Row::CLOSED,
             state: State::new(),
             half: 0,
@@ -186,7 +196,8 @@ impl<P: NorFlash> Journal<P> {
     #[inline(never)]
     pub(crate) fn find(&mut self) -> Result<(), Fault> {
         let found = self.search();
-        if self.blank {
+        // `scan` takes over whole snapshots only.
+        if self.blank && !bugs::is_small() {
             self.forget();
         }
         found
@@ -315,6 +326,9 @@ impl<P: NorFlash> Journal<P> {
     /// The journal stays blank when there is none.
     #[inline(never)]
     fn load(&mut self, half: u32) -> Result<(), Fault> {
+        if bugs::is_small() {
+            return self.scan(half);
+        }
         let tail = self.tail(half)?;
         let mut row = tail;
         while self.blank {
@@ -332,6 +346,63 @@ impl<P: NorFlash> Journal<P> {
                 break;
             }
             row -= 1;
+        }
+        Ok(())
+    }
+
+    /// [`load`](Self::load) in less code: every row is looked at, from the first to
+    /// the last, and of all snapshots that are whole the last one counts.
+    fn scan(&mut self, half: u32) -> Result<(), Fault> {
+        let (mut row, rows) = (0, self.rows());
+        while row < rows {
+            self.read(half, row)?;
+            let found = self.row;
+            let is_record = self.saw();
+            if !found.is_blank() {
+                self.next = row + 1;
+                self.tail_ok = is_record;
+            }
+            if is_record && found.kind() == CORE {
+                self.take_snapshot(half, row)?;
+            }
+            if is_record && found.kind() == DELTA && found.link() == self.core && !self.blank {
+                found.put(&mut self.state);
+                self.unproven.0[0] = 0;
+            }
+            row += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes the snapshot whose core was just read from row `at`, if it is whole.
+    #[inline(always)]
+    fn take_snapshot(&mut self, half: u32, at: u32) -> Result<(), Fault> {
+        let core = self.row;
+        let mut state = State::new();
+        core.put(&mut state);
+        let mut left = core.link();
+        if left > at {
+            return Ok(());
+        }
+        let first = at - left;
+        while left != 0 {
+            self.read(half, at - left)?;
+            if self.row.kind() != PART
+                || self.row.seq().wrapping_add(left) != core.seq()
+                || !self.saw()
+            {
+                return Ok(());
+            }
+            self.row.put(&mut state);
+            left -= 1;
+        }
+        self.state = state;
+        self.core = at;
+        self.blank = false;
+        // As `load_from` says.
+        self.unproven = core;
+        if first > KEEP as u32 {
+            self.unproven.0[0] = 0;
         }
         Ok(())
     }
@@ -387,8 +458,8 @@ impl<P: NorFlash> Journal<P> {
     #[inline(never)]
     fn put(&mut self) -> bool {
         let is_record = self.saw();
-        if is_record && let Some(c) = self.state.cell_mut(self.row.cell()) {
-            *c = *self.row.data();
+        if is_record {
+            self.row.put(&mut self.state);
         }
         is_record
     }
@@ -427,9 +498,15 @@ impl<P: NorFlash> Journal<P> {
     ) -> Result<(), Fault> {
         // The last row may be unstable. That does no harm when the record to
         // be written replaces exactly what that row says.
-        let replaces = self.tail_ok && self.tail_cell == cell;
+        let replaces = !bugs::is_small() && self.tail_ok && self.tail_cell == cell;
         let alone = self.settled || replaces;
         self.write(if alone { cell } else { NO_CELL }, hooks)
+    }
+
+    fn set_tail_cell(&mut self, cell: u8) {
+        if !bugs::is_small() {
+            self.tail_cell = cell;
+        }
     }
 
     /// Writes a cell, or with [`NO_CELL`] a snapshot.
@@ -477,7 +554,7 @@ impl<P: NorFlash> Journal<P> {
             return self.snapshot(hooks);
         }
         self.append(DELTA, cell, self.core, hooks)?;
-        self.tail_cell = cell;
+        self.set_tail_cell(cell);
         Ok(())
     }
 
@@ -528,7 +605,7 @@ impl<P: NorFlash> Journal<P> {
         self.append(CORE, cell::CORE, parts, hooks)?;
         self.core = self.next - 1;
         self.settled = true;
-        self.tail_cell = NO_CELL;
+        self.set_tail_cell(NO_CELL);
         Ok(())
     }
 
@@ -561,7 +638,10 @@ impl<P: NorFlash> Journal<P> {
             // as one next time, also while the half is being erased. So first its
             // rows are made to be none for good; all but the first, whose loss
             // would take back what is read from the others.
-            let end = self.rows().min(self.tail(self.half)? + 3);
+            let mut end = self.rows();
+            if !bugs::is_small() {
+                end = end.min(self.tail(self.half)? + 3);
+            }
             for row in 1..end {
                 self.close_row(row, hooks)?;
             }
@@ -585,6 +665,9 @@ impl<P: NorFlash> Journal<P> {
         hooks: &mut H,
     ) -> Result<(), Fault> {
         self.erase_half(older, hooks)?;
+        if bugs::is_small() {
+            return self.snapshot(hooks);
+        }
         let mut seen = [0u8; KEEP];
         let mut kept = 0;
         let mut row = end;
@@ -615,7 +698,7 @@ impl<P: NorFlash> Journal<P> {
         let what = u32::from(kind) | u32::from(cell) << 8;
         self.row.set_word(0, what | link << 16);
         if let Some(data) = self.state.cell(usize::from(cell)) {
-            *self.row.data() = *data;
+            *self.row.data_mut() = *data;
         }
         self.append_row(hooks)
     }
@@ -640,22 +723,16 @@ impl<P: NorFlash> Journal<P> {
     #[inline(never)]
     fn program<H: Hooks + ?Sized>(&mut self, row: u32, hooks: &mut H) -> Result<(), Fault> {
         let at = self.half + row * Self::STRIDE;
-        let written = self.row;
         if Self::STRIDE as usize == ROW {
-            self.place.write(at, &written.0, hooks)?;
-        } else {
-            let mut unit = [0xFF; 256];
-            for (to, from) in unit.iter_mut().zip(&written.0) {
-                *to = *from;
-            }
-            let unit = unit.get(..Self::STRIDE as usize).unwrap_or(&[]);
-            self.place.write(at, unit, hooks)?;
+            let mut back = [0; ROW];
+            return self.place.program(at, &self.row.0, &mut back, hooks);
         }
-        self.read(self.half, row)?;
-        if self.row == written {
-            Ok(())
-        } else {
-            Err(self.place.read_back(at))
+        let (mut unit, mut back) = ([0xFF; 256], [0; 256]);
+        for (to, from) in unit.iter_mut().zip(&self.row.0) {
+            *to = *from;
         }
+        let unit = unit.get(..Self::STRIDE as usize).unwrap_or(&[]);
+        let back = back.get_mut(..unit.len()).unwrap_or_default();
+        self.place.program(at, unit, back, hooks)
     }
 }

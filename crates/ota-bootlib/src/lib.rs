@@ -35,7 +35,7 @@ mod verify;
 pub use app::{AppError, BootState, Request, VerdictGuard};
 pub use bugs::Bug;
 #[cfg(feature = "planted-bugs")]
-pub use bugs::plant;
+pub use bugs::{plant, small_journal};
 pub use fault::{Fault, FaultKind, Part};
 pub use journal::{Journal, ROW};
 #[cfg(feature = "mailbox")]

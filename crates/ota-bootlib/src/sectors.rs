@@ -10,8 +10,11 @@ use crate::start::Loader;
 use crate::state::{FailCode, MAP_BITS, cell};
 use crate::verify::Verify;
 
-/// Two steps a sector are counted in 16 bits.
-const MAX_SECTORS: u32 = 0x7FFF;
+/// Two steps a sector are counted in 16 bits. The smallest loaders have one bit of
+/// the map for each sector.
+fn max_sectors() -> u32 {
+    if bugs::is_small() { MAP_BITS } else { 0x7FFF }
+}
 
 impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// Sectors the new image covers.
@@ -23,7 +26,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     #[inline(never)]
     fn bit(&self, sector: u32) -> u32 {
         let (mut last, mut bit) = (self.sectors().saturating_sub(1), sector);
-        while last >= MAP_BITS {
+        while !bugs::is_small() && last >= MAP_BITS {
             last >>= 1;
             bit >>= 1;
         }
@@ -45,7 +48,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         self.journal.state_mut().clear_cells(cell::MAP, 2);
         let mut i = self.sectors();
         let room = room.min(self.active.flash.capacity() as u32 / Self::SECTOR);
-        if i == 0 || i > room.min(MAX_SECTORS) {
+        if i == 0 || i > room.min(max_sectors()) {
             return self.give_up(FailCode::Size, self.image.total);
         }
         while i > 0 {
@@ -64,7 +67,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// Whether the next step is already recorded as done.
     fn passed(&mut self) -> bool {
         let step = self.steps;
-        self.steps = step.saturating_add(1);
+        self.steps = step.wrapping_add(1);
         let mut done = self.journal.state().progress();
         if bugs::has(Bug::FirstSliceRestarts) && done < 32
             || bugs::has(Bug::FirstSectorNotResumed) && done == 1
@@ -103,10 +106,15 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         if self.passed() {
             return Ok(());
         }
+        let (active, update) = (&mut self.active, &mut self.update);
+        let (from_slot, to_slot) = match (source, target) {
+            (_, Part::Active) => (Some(update), active),
+            (Part::Active, _) => (Some(active), update),
+            _ => (None, update),
+        };
         copy_sector(
-            (&mut self.active, &mut self.update),
-            (source, from * Self::SECTOR),
-            (target, to * Self::SECTOR),
+            (from_slot, from * Self::SECTOR),
+            (to_slot, to * Self::SECTOR),
             &mut self.pieces,
             self.hooks,
         )?;

@@ -120,6 +120,10 @@ pub fn start_up_with_patch<P: NorFlash, V: Verify<P>, H: Hooks>(
 fn run<P: NorFlash, V: Verify<P>, H: Hooks>(
     parts: &mut Partitions<P>,
     verify: &mut V,
+    #[cfg_attr(
+        not(any(feature = "patch-swap", feature = "in-place")),
+        allow(unused_variables)
+    )]
     patch: Option<&mut dyn Patch>,
     hooks: &mut H,
     config: &Config,
@@ -129,18 +133,23 @@ fn run<P: NorFlash, V: Verify<P>, H: Hooks>(
         active,
         update,
         journal,
-        mailbox,
+        ..
     } = parts;
-    let place = |part, flash| Place { part, flash };
+    let place = Place::new;
     let mut l = Loader {
         active: place(Part::Active, active),
         update: place(Part::Update, update),
-        mailbox: mailbox.as_mut().map(|flash| place(Part::Mailbox, flash)),
+        #[cfg(feature = "mailbox")]
+        mailbox: {
+            let mailbox = parts.mailbox.as_mut();
+            mailbox.map(|flash| place(Part::Mailbox, flash))
+        },
         verify,
+        #[cfg(any(feature = "patch-swap", feature = "in-place"))]
         patch: patch.map(|p| p as _),
         hooks,
         pieces: Pieces::new::<P>(buf),
-        secure: config.secure_boot,
+        secure: V::EACH_START && config.secure_boot,
         refused: Refused {
             code: FailCode::Flash,
             offset: 0,
@@ -148,11 +157,7 @@ fn run<P: NorFlash, V: Verify<P>, H: Hooks>(
         decision: None,
         steps: 0,
         journal: Journal::closed(journal),
-        image: Image {
-            total: 0,
-            sha256: [0; 32],
-            version: VersionText::NONE,
-        },
+        image: Image::NONE,
         sum: [0; 32],
     };
     l.run()
@@ -163,17 +168,14 @@ fn run<P: NorFlash, V: Verify<P>, H: Hooks>(
 pub(crate) struct Loader<'a, P, V, H> {
     pub active: Place<&'a mut P>,
     pub update: Place<&'a mut P>,
-    #[cfg_attr(not(feature = "mailbox"), allow(dead_code))]
+    #[cfg(feature = "mailbox")]
     pub mailbox: Option<Place<&'a mut P>>,
     pub verify: &'a mut V,
-    #[cfg_attr(
-        not(any(feature = "patch-swap", feature = "in-place")),
-        allow(dead_code)
-    )]
+    #[cfg(any(feature = "patch-swap", feature = "in-place"))]
     pub patch: Option<&'a mut dyn Patch>,
     pub hooks: &'a mut H,
     pub pieces: Pieces<'a>,
-    /// The active image is still to be verified at this start.
+    /// See [`Loader::is_secure`].
     pub secure: bool,
     /// Steps of the strategy passed so far.
     pub steps: u16,
@@ -192,6 +194,14 @@ pub(crate) struct Loader<'a, P, V, H> {
 /// Passes through the state machine before it is declared stuck. The longest
 /// way is blank, idle, requested, moving, rebuilding, installing, reverting, idle.
 const PASSES: usize = 12;
+
+/// Whether a request may come that names no digest: one for a patch, or one of C
+/// firmware. Then the image's version says whether it is the one that was offered.
+const NAMED: bool = cfg!(any(
+    feature = "patch-swap",
+    feature = "in-place",
+    feature = "mailbox"
+));
 
 const STUCK: Decision = Decision::Recovery {
     reason: RecoveryReason::Unfinished,
@@ -243,30 +253,31 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             let _ = self.go(Phase::Reverting, false, true);
         }
         let installing = phase == Some(Phase::Installing);
+        #[cfg(feature = "mailbox")]
         let mut head = [0; 32];
+        #[cfg(feature = "mailbox")]
+        if bugs::has(Bug::StateInMailbox) && installing {
+            let mailbox = self.mailbox.as_mut();
+            let read = mailbox.is_some_and(|m| m.read(0, &mut head).is_ok());
+            return read && head == [0xFF; 32];
+        }
         bugs::has(Bug::LostStateIsNormal) && installing && self.journal.is_torn()
-            || bugs::has(Bug::StateInMailbox)
-                && installing
-                && self
-                    .mailbox
-                    .as_mut()
-                    .is_some_and(|m| m.read(0, &mut head).is_ok())
-                && head == [0xFF; 32]
     }
 
     /// One pass. Without a decision the state moved on: look again.
     fn pass(&mut self) -> Result<(), Fault> {
         self.steps = 0;
+        let strategy = self.strategy();
         match self.journal.state().phase() {
             Some(Phase::Idle) => self.idle(),
-            Some(Phase::Requested) => self.requested(),
+            Some(Phase::Requested) => self.requested(strategy),
             #[cfg(any(feature = "patch-swap", feature = "in-place"))]
             Some(Phase::Moving) => self.patch_move(),
             #[cfg(any(feature = "patch-swap", feature = "in-place"))]
             Some(Phase::Rebuilding) => self.patch_rebuild(),
-            Some(Phase::Installing) => self.installing(),
+            Some(Phase::Installing) => self.installing(strategy),
             Some(Phase::Trial) => self.trial(),
-            Some(Phase::Reverting) => self.reverting(),
+            Some(Phase::Reverting) => self.reverting(strategy),
             Some(Phase::ActiveInvalid) => self.active_invalid(),
             _ => {
                 self.start_if_valid();
@@ -292,7 +303,8 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     }
 
     pub fn active_slot(&self) -> Slot {
-        if self.journal.state().has(flag::SECOND) {
+        // Without `Switch` nobody sets the flag.
+        if cfg!(feature = "switch") && self.journal.state().has(flag::SECOND) {
             Slot::Second
         } else {
             Slot::First
@@ -304,6 +316,11 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     pub fn strategy(&self) -> Option<Strategy> {
         let strategy = self.journal.state().strategy();
         strategy.filter(|s| *s == Strategy::Switch || self.active_slot() == Slot::First)
+    }
+
+    /// Whether the active image is still to be verified at this start.
+    fn is_secure(&self) -> bool {
+        V::EACH_START && self.secure
     }
 
     fn start(&mut self) {
@@ -328,22 +345,25 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         };
         let total = if total == 0 { None } else { Some(total) };
         let floor = self.journal.state().floor();
+        let image = &mut self.image;
         match self
             .verify
-            .verify(slot, total, &floor, self.pieces.a, self.hooks)
+            .verify_into(slot, total, &floor, self.pieces.a, self.hooks, image)
         {
-            Ok(image) => {
-                self.image = image;
+            Ok(()) => {
                 if total.is_none() {
                     return true;
                 }
-                let s = self.journal.state();
+                let (s, image) = (self.journal.state(), &self.image);
                 // A patch is judged by what it makes: only here does its version show.
-                let (want, version) = (s.new_sha256(), s.version());
-                let named = version.is_empty() || image.version.is_empty();
-                let code = if !named && version != image.version {
+                let code = if NAMED
+                    && !s.is_version(&VersionText::NONE)
+                    && !image.version.is_empty()
+                    && !s.is_version(&image.version)
+                {
                     FailCode::Version
-                } else if want != [0; 32] && want != image.sha256 {
+                } else if !s.is_clear(cell::NEW) && *s.new_sum() != image.sha256 {
+                    // A cell is enough of a digest to tell one from none.
                     FailCode::Digest
                 } else {
                     return true;
@@ -376,7 +396,9 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         let s = self.journal.state_mut();
         s.set_image_len(self.image.total);
         s.set_new_sha256(&self.image.sha256);
-        s.set_version(&self.image.version);
+        if NAMED {
+            s.set_version(&self.image.version);
+        }
     }
 
     /// Decides without writing anything.
@@ -428,7 +450,7 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
 
     fn idle(&mut self) -> Result<(), Fault> {
         let known = self.journal.state().has(flag::VERDICT);
-        if !known || self.secure {
+        if !known || self.is_secure() {
             self.secure = false;
             if !self.judge_active() {
                 return self.lost();
@@ -447,11 +469,11 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         Ok(())
     }
 
-    fn requested(&mut self) -> Result<(), Fault> {
+    fn requested(&mut self, strategy: Option<Strategy>) -> Result<(), Fault> {
         #[cfg(feature = "mailbox")]
         self.clear_mailbox()?;
         self.refuse(FailCode::Strategy, 0);
-        match self.strategy() {
+        match strategy {
             #[cfg(feature = "swap")]
             Some(Strategy::Swap) => self.swap_begin(),
             #[cfg(feature = "patch-swap")]
@@ -471,8 +493,8 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         self.journal.state().has(flag::VERDICT)
     }
 
-    fn installing(&mut self) -> Result<(), Fault> {
-        match self.strategy() {
+    fn installing(&mut self, strategy: Option<Strategy>) -> Result<(), Fault> {
+        match strategy {
             #[cfg(feature = "swap")]
             Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_install(),
             #[cfg(feature = "overwrite")]
@@ -491,10 +513,11 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         }
         let s = self.journal.state();
         let (started, tries) = (s.started(), effective_tries(s.tries()));
-        let back = !matches!(s.strategy(), Some(Strategy::Overwrite | Strategy::InPlace));
+        let back = !cfg!(feature = "overwrite")
+            || !matches!(s.strategy(), Some(Strategy::Overwrite | Strategy::InPlace));
         self.refuse(FailCode::NotConfirmed, 0);
         let mut good = started < tries || !back;
-        if good && self.secure {
+        if good && self.is_secure() {
             self.secure = false;
             good = self.judge_active();
         }
@@ -516,8 +539,8 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
         Ok(())
     }
 
-    fn reverting(&mut self) -> Result<(), Fault> {
-        match self.strategy() {
+    fn reverting(&mut self, strategy: Option<Strategy>) -> Result<(), Fault> {
+        match strategy {
             #[cfg(feature = "swap")]
             Some(Strategy::Swap | Strategy::PatchSwap) => self.swap_revert(),
             #[cfg(feature = "switch")]

@@ -203,11 +203,25 @@ impl FailCode {
         Self::Request,
     ];
 
-    fn from_raw(raw: u8) -> Self {
-        Self::ALL
-            .get(usize::from(raw))
-            .copied()
-            .unwrap_or(Self::Unknown)
+    // Not looked up in `ALL`: as a match it is one comparison.
+    pub(crate) const fn from_raw(raw: u8) -> Self {
+        match raw {
+            1 => Self::Format,
+            2 => Self::Digest,
+            3 => Self::Signature,
+            4 => Self::Module,
+            5 => Self::Version,
+            6 => Self::Size,
+            7 => Self::Strategy,
+            8 => Self::Patch,
+            9 => Self::Space,
+            10 => Self::NotConfirmed,
+            11 => Self::AppRevert,
+            12 => Self::BackupLost,
+            13 => Self::Flash,
+            14 => Self::Request,
+            _ => Self::Unknown,
+        }
     }
 
     /// One word in ASCII, for a console with little room; [`text`](Self::text)
@@ -467,7 +481,11 @@ impl State {
 
     /// SHA-256 of what the active slot held before the update in hand.
     pub fn old_sha256(&self) -> [u8; 32] {
-        *self.at(cell::OLD, 0)
+        *self.old_sum()
+    }
+
+    pub(crate) fn old_sum(&self) -> &[u8; 32] {
+        self.at(cell::OLD, 0)
     }
 
     pub(crate) fn set_old_sha256(&mut self, digest: &[u8; 32]) {
@@ -476,11 +494,20 @@ impl State {
 
     /// SHA-256 of the image in hand; zeros when the request did not say.
     pub fn new_sha256(&self) -> [u8; 32] {
-        *self.at(cell::NEW, 0)
+        *self.new_sum()
+    }
+
+    pub(crate) fn new_sum(&self) -> &[u8; 32] {
+        self.at(cell::NEW, 0)
     }
 
     pub(crate) fn set_new_sha256(&mut self, digest: &[u8; 32]) {
         self.put(cell::NEW, 0, *digest);
+    }
+
+    /// Whether the text is the version of the image in hand.
+    pub(crate) fn is_version(&self, version: &VersionText) -> bool {
+        *self.at(cell::VERSION, 0) == version.0
     }
 
     /// Version of the image in hand.
@@ -620,6 +647,14 @@ impl Default for State {
 #[cfg(test)]
 mod tests {
     use super::FailCode;
+
+    #[test]
+    fn each_failure_has_its_own_number() {
+        for (raw, code) in FailCode::ALL.into_iter().enumerate() {
+            assert_eq!(FailCode::from_raw(raw as u8), code);
+        }
+        assert_eq!(FailCode::from_raw(15), FailCode::Unknown);
+    }
 
     #[test]
     fn each_failure_has_its_own_word() {

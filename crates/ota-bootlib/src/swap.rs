@@ -34,6 +34,7 @@ use crate::verify::Verify;
 
 impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// The spare sector's number: the last of the update slot.
+    #[inline(never)]
     fn spare(&self) -> u32 {
         (self.update.flash.capacity() as u32 / Self::SECTOR).saturating_sub(1)
     }
@@ -83,20 +84,18 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
             let mut at = sector * Self::SECTOR;
             let end = at + Self::SECTOR;
             while at < end {
-                let n = self.pieces.a.len().min((end - at) as usize);
-                let piece = self.pieces.a.get_mut(..n).unwrap_or_default();
-                place.read(at, piece)?;
-                sha.update(piece);
-                at += n as u32;
+                place.read(at, self.pieces.a)?;
+                sha.update(self.pieces.a);
+                at += self.pieces.a.len() as u32;
             }
         }
-        self.sum = sha.finish();
+        sha.finish_into(&mut self.sum);
         Ok(())
     }
 
     /// Whether the sum is that of the old image.
     fn is_old(&self) -> bool {
-        self.sum == self.journal.state().old_sha256()
+        self.sum == *self.journal.state().old_sum()
     }
 
     /// Does what is left of the swap or, with `back`, of the way back.

@@ -1,5 +1,7 @@
 //! Judging the image in a slot: the seam, and the judge made of `ota-verify`.
 
+use core::num::NonZeroU32;
+
 use embedded_storage::nor_flash::ReadNorFlash;
 use ota_verify::{
     Coding, Examined, NorReader, Policy, ReadAt, ReadError, Refusal, RsaPublicKey, Rules,
@@ -20,6 +22,15 @@ pub struct Image {
     pub version: VersionText,
 }
 
+impl Image {
+    /// None was verified yet.
+    pub const NONE: Self = Self {
+        total: 0,
+        sha256: [0; 32],
+        version: VersionText::NONE,
+    };
+}
+
 /// An image that must not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
@@ -31,6 +42,9 @@ pub struct Refused {
 
 /// Judges an image in a slot, before it is installed and after.
 pub trait Verify<P> {
+    /// `false` where [`Config::secure_boot`](crate::Config::secure_boot) is never set.
+    const EACH_START: bool = true;
+
     /// Checks the image at the start of `slot`.
     ///
     /// `total` is its length with signed block and trailer when that is known;
@@ -47,6 +61,25 @@ pub trait Verify<P> {
         buf: &mut [u8],
         hooks: &mut dyn Hooks,
     ) -> Result<Image, Refused>;
+
+    /// The same, with the image put where the caller wants it; on an error it
+    /// stays as it was. This is what a loader calls: a large result is moved twice,
+    /// and hooks that do nothing cost nothing.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    fn verify_into<H: Hooks + ?Sized>(
+        &mut self,
+        slot: &mut P,
+        total: Option<u32>,
+        floor: &VersionText,
+        buf: &mut [u8],
+        mut hooks: &mut H,
+        image: &mut Image,
+    ) -> Result<(), Refused> {
+        *image = self.verify(slot, total, floor, buf, &mut hooks)?;
+        Ok(())
+    }
 }
 
 /// The judge for real images: `ota-verify` with a policy and keys.
@@ -62,9 +95,9 @@ pub struct ImageCheck<'a> {
 }
 
 /// Reads a slot and feeds the watchdog.
-struct Ticking<'a, R>(R, &'a mut dyn Hooks);
+struct Ticking<'a, R, H: ?Sized>(R, &'a mut H);
 
-impl<R: ReadAt> ReadAt for Ticking<'_, R> {
+impl<R: ReadAt, H: Hooks + ?Sized> ReadAt for Ticking<'_, R, H> {
     fn read_at(&mut self, offset: u32, buf: &mut [u8]) -> Result<(), ReadError> {
         self.1.tick();
         self.0.read_at(offset, buf)
@@ -96,7 +129,9 @@ impl<P: ReadNorFlash> Verify<P> for ImageCheck<'_> {
         buf: &mut [u8],
         hooks: &mut dyn Hooks,
     ) -> Result<Image, Refused> {
-        check(self, slot, total, floor, buf, hooks)
+        let mut image = Image::NONE;
+        check(self, slot, total, floor, buf, hooks, &mut image)?;
+        Ok(image)
     }
 }
 
@@ -106,6 +141,8 @@ impl<P: ReadNorFlash> Verify<P> for ImageCheck<'_> {
 pub struct RuleCheck<R>(pub R);
 
 impl<P: ReadNorFlash, R: Rules> Verify<P> for RuleCheck<R> {
+    const EACH_START: bool = R::EACH_START;
+
     fn verify(
         &mut self,
         slot: &mut P,
@@ -114,36 +151,71 @@ impl<P: ReadNorFlash, R: Rules> Verify<P> for RuleCheck<R> {
         buf: &mut [u8],
         hooks: &mut dyn Hooks,
     ) -> Result<Image, Refused> {
-        check(&self.0, slot, total, floor, buf, hooks)
+        let mut image = Image::NONE;
+        self.verify_into(slot, total, floor, buf, hooks, &mut image)?;
+        Ok(image)
+    }
+
+    fn verify_into<H: Hooks + ?Sized>(
+        &mut self,
+        slot: &mut P,
+        total: Option<u32>,
+        floor: &VersionText,
+        buf: &mut [u8],
+        hooks: &mut H,
+        image: &mut Image,
+    ) -> Result<(), Refused> {
+        check(&self.0, slot, total, floor, buf, hooks, image)
     }
 }
 
 #[inline(never)]
-fn check<P: ReadNorFlash, R: Rules>(
+fn check<P: ReadNorFlash, R: Rules, H: Hooks + ?Sized>(
     rules: &R,
     slot: &mut P,
     total: Option<u32>,
     floor: &VersionText,
     buf: &mut [u8],
-    hooks: &mut dyn Hooks,
-) -> Result<Image, Refused> {
+    hooks: &mut H,
+    image: &mut Image,
+) -> Result<(), Refused> {
     // A floor that is no version binds nobody, as none that is set.
-    let mut lowest = floor.as_bytes();
-    if R::FLOOR && !Version::is_valid(lowest) {
-        let own = rules.policy().min_version.as_ref();
-        lowest = own.map_or(&[], Version::as_bytes);
+    let mut lowest: &[u8] = &[];
+    if R::FLOOR {
+        lowest = floor.as_bytes();
+        if !Version::is_valid(lowest) {
+            let own = rules.policy().min_version.as_ref();
+            lowest = own.map_or(&[], Version::as_bytes);
+        }
     }
     let mut source = Ticking(NorReader(slot), hooks);
     let mut found = Examined::EMPTY;
-    examine::<_, _, Refused>(rules, &mut source, total, lowest, buf, &mut found)?;
-    Ok(Image {
-        total: found.total,
-        sha256: found.sha256,
-        version: VersionText::of_field(found.version()),
-    })
+    if let Err(why) = examine::<_, _, Word>(rules, &mut source, total, lowest, buf, &mut found) {
+        return Err(why.refused());
+    }
+    image.total = found.total;
+    image.sha256 = found.sha256;
+    image.version = VersionText::of_field(found.version());
+    Ok(())
 }
 
-impl From<VerifyError> for Refused {
+/// A [`Refused`] in one machine word, for the way through the check: the code in
+/// the low bits, above it 1 (so that it is never 0), then the offset up to 64 MiB.
+#[derive(Clone, Copy)]
+struct Word(NonZeroU32);
+
+const CODE_BITS: u32 = 5;
+
+impl Word {
+    fn refused(self) -> Refused {
+        Refused {
+            code: FailCode::from_raw(self.0.get() as u8 & ((1 << CODE_BITS) - 1)),
+            offset: self.0.get() >> (CODE_BITS + 1),
+        }
+    }
+}
+
+impl From<VerifyError> for Word {
     /// Inlined where an error is made, so that what it says besides is dropped.
     #[inline(always)]
     fn from(e: VerifyError) -> Self {
@@ -166,6 +238,7 @@ impl From<VerifyError> for Refused {
             },
             _ => (FailCode::Format, 0),
         };
-        Self { code, offset }
+        let word = code as u32 | offset << (CODE_BITS + 1);
+        Self(NonZeroU32::new(1 << CODE_BITS | word).unwrap_or(NonZeroU32::MIN))
     }
 }

@@ -27,6 +27,17 @@ pub trait Rules {
     /// An image without a descriptor is taken, and its end searched for where
     /// no length is given. Without it such an image is refused.
     const BARE: bool = true;
+    /// `false`: a boot loader is never asked to verify at each start.
+    const EACH_START: bool = true;
+
+    /// Whether images for this module are taken: the field of the descriptor, a
+    /// text filled up with zeros, empty for the device itself.
+    ///
+    /// # Errors
+    /// As the policy says; a loader without modules can say it in less.
+    fn check_module(&self, field: &[u8; 32]) -> Result<(), Refusal> {
+        self.policy().check_module_field(field)
+    }
 
     /// What is accepted. `min_version` is not looked at: the floor is an
     /// argument of [`examine`].
@@ -124,6 +135,12 @@ pub fn examine<R: Rules + ?Sized, S: ReadAt + ?Sized, E: From<VerifyError>>(
     buf: &mut [u8],
     found: &mut Examined,
 ) -> Result<(), E> {
+    if !R::MD5 && !R::BARE {
+        from_front::<R, S, E>(rules, source, total, found)?;
+        fits::<R, E>(rules, floor, found)?;
+        signature::<R, S, E>(rules, source, found)?;
+        return digests::<R, S, E>(source, buf, found);
+    }
     let total = match total {
         Some(total) => total,
         None => match described_total::<S, E>(source, rules.coding(), &mut found.descriptor) {
@@ -207,6 +224,52 @@ fn frame<S: ReadAt + ?Sized, E: From<VerifyError>>(
     Ok(())
 }
 
+/// Reads descriptor and signed block, each where the one before says, for rules
+/// under which both must be there. Only what says where to read and what to
+/// compare is looked at: the rest of the descriptor is under the SHA-256 like the
+/// whole image, and what follows the block is not read by who runs it.
+#[inline(always)]
+fn from_front<R: Rules + ?Sized, S: ReadAt + ?Sized, E: From<VerifyError>>(
+    rules: &R,
+    source: &mut S,
+    total: Option<u32>,
+    found: &mut Examined,
+) -> Result<(), E> {
+    read_descriptor::<S, E>(source, rules.coding(), &mut found.descriptor)?;
+    if !ImageDescriptor::is_present(&found.descriptor.0) {
+        return Err(E::from(VerifyError::NoDescriptor));
+    }
+    descriptor::check_format(&found.descriptor).map_err(|e| E::from(VerifyError::Descriptor(e)))?;
+    let image_len = found.descriptor.word(AT_IMAGE_LEN);
+    // Where nothing can be read, should there be no such length.
+    found.len = rules.coding().file_len(image_len).unwrap_or(u32::MAX);
+    read::<S, E>(source, found.len, found.block.bytes())?;
+    if !found.block.is_present() {
+        return Err(E::from(VerifyError::Refused(Refusal::ImageUnsigned)));
+    }
+    if found.block.image_len() != found.len {
+        return Err(E::from(VerifyError::SignedDigest));
+    }
+    // Without a key nobody asks how the signature was made.
+    if !rules.keys().is_empty() {
+        let fields = found.block.check_fields();
+        fields.map_err(|e| E::from(VerifyError::Signed(e)))?;
+    }
+    let size = found.len.saturating_add(found.block.block_len());
+    found.total = size.saturating_add(TRAILER_LEN);
+    let policy = rules.policy();
+    policy
+        .check_len(found.total)
+        .map_err(|e| E::from(VerifyError::Refused(e)))?;
+    match total {
+        Some(total) if total != found.total => Err(E::from(VerifyError::TrailerSize {
+            found: size,
+            expected: total.wrapping_sub(TRAILER_LEN),
+        })),
+        _ => Ok(()),
+    }
+}
+
 /// Reads the descriptor and checks it against the rules.
 #[inline(always)]
 fn described<R: Rules + ?Sized, S: ReadAt + ?Sized, E: From<VerifyError>>(
@@ -237,14 +300,23 @@ fn described<R: Rules + ?Sized, S: ReadAt + ?Sized, E: From<VerifyError>>(
             found: found.len,
         }));
     }
-    let policy = rules.policy();
-    policy
-        .check_module_field(field(&found.descriptor.0, AT_MODULE))
+    fits::<R, E>(rules, floor, found)
+}
+
+/// Module and version of the descriptor that was read.
+#[inline(always)]
+fn fits<R: Rules + ?Sized, E: From<VerifyError>>(
+    rules: &R,
+    floor: &[u8],
+    found: &Examined,
+) -> Result<(), E> {
+    rules
+        .check_module(field(&found.descriptor.0, AT_MODULE))
         .map_err(|e| E::from(VerifyError::Refused(e)))?;
-    if floor.is_empty() {
+    if !R::FLOOR || floor.is_empty() {
         return Ok(());
     }
-    let rule = policy.version_rule;
+    let rule = rules.policy().version_rule;
     match rule.compare_texts(text(found.version()), floor) {
         VersionOrder::Newer | VersionOrder::Same => Ok(()),
         order => Err(E::from(VerifyError::Refused(Refusal::BelowFloor {
@@ -315,18 +387,19 @@ fn digests<R: Rules + ?Sized, S: ReadAt + ?Sized, E: From<VerifyError>>(
     if R::MD5 {
         let mut md5 = Running::md5();
         // The block is in the MD5 only.
-        hash::<S, E>(source, 0, len, buf, &mut [&mut sha256, &mut md5])?;
-        hash::<S, E>(source, len, size, buf, &mut [&mut md5])?;
+        hash::<S, E>(source, 0, len, buf, &mut sha256, Some(&mut md5))?;
+        hash::<S, E>(source, len, size, buf, &mut md5, None)?;
         let mut digest = [0; 16];
         md5.finish(&mut digest);
         if *md5_of(&found.trailer) != digest {
             return Err(E::from(VerifyError::Md5));
         }
     } else {
-        hash::<S, E>(source, 0, len, buf, &mut [&mut sha256])?;
+        hash::<S, E>(source, 0, len, buf, &mut sha256, None)?;
     }
     sha256.finish(&mut found.sha256);
-    if len != size && *found.block.sha256() != found.sha256 {
+    // Without MD5 there is a block in any case.
+    if (!R::MD5 || len != size) && *found.block.sha256() != found.sha256 {
         return Err(E::from(VerifyError::SignedDigest));
     }
     Ok(())
@@ -339,7 +412,8 @@ fn hash<S: ReadAt + ?Sized, E: From<VerifyError>>(
     mut at: u32,
     end: u32,
     buf: &mut [u8],
-    into: &mut [&mut Running],
+    first: &mut Running,
+    mut second: Option<&mut Running>,
 ) -> Result<(), E> {
     while at < end {
         let n = buf.len().min((end - at) as usize);
@@ -347,8 +421,9 @@ fn hash<S: ReadAt + ?Sized, E: From<VerifyError>>(
             return Err(E::from(VerifyError::Buffer));
         };
         read::<S, E>(source, at, piece)?;
-        for hasher in into.iter_mut() {
-            hasher.update(piece);
+        first.update(piece);
+        if let Some(second) = &mut second {
+            second.update(piece);
         }
         at += n as u32;
     }
@@ -365,9 +440,9 @@ pub(crate) fn take_apart(source: &mut dyn ReadAt, total: u32) -> Result<Examined
     Ok(found)
 }
 
-/// Reads a descriptor and checks it; zeros when there is none.
-#[inline(never)]
-pub(crate) fn load_descriptor<S: ReadAt + ?Sized, E: From<VerifyError>>(
+/// Reads the bytes of a descriptor.
+#[inline(always)]
+fn read_descriptor<S: ReadAt + ?Sized, E: From<VerifyError>>(
     source: &mut S,
     coding: Coding,
     bytes: &mut Aligned<{ DESCRIPTOR_LEN as usize }>,
@@ -381,6 +456,17 @@ pub(crate) fn load_descriptor<S: ReadAt + ?Sized, E: From<VerifyError>>(
         read::<S, E>(source, offset, line)?;
         at += 32;
     }
+    Ok(())
+}
+
+/// Reads a descriptor and checks it; zeros when there is none.
+#[inline(never)]
+pub(crate) fn load_descriptor<S: ReadAt + ?Sized, E: From<VerifyError>>(
+    source: &mut S,
+    coding: Coding,
+    bytes: &mut Aligned<{ DESCRIPTOR_LEN as usize }>,
+) -> Result<(), E> {
+    read_descriptor::<S, E>(source, coding, bytes)?;
     if ImageDescriptor::is_present(&bytes.0) {
         descriptor::check(bytes).map_err(|e| E::from(VerifyError::Descriptor(e)))
     } else {
@@ -450,7 +536,7 @@ pub(crate) fn find_total<S: ReadAt + ?Sized, E: From<VerifyError>>(
         if Trailer::check(trailer.word(0)).is_err() {
             continue;
         }
-        hash::<S, E>(source, hashed, begin, buf, &mut [&mut md5])?;
+        hash::<S, E>(source, hashed, begin, buf, &mut md5, None)?;
         hashed = begin;
         let mut digest = [0; 16];
         md5.clone().finish(&mut digest);

@@ -1,8 +1,8 @@
 //! CRC-32 and CRC-16/XMODEM for every format of the workspace.
 //!
-//! Small rather than fast, for the boot loader's sake: four bits a step and a
-//! table of 64 bytes for the one, shifts without a table for the other. Both are
-//! `const fn`, so that a descriptor can be made at compile time.
+//! Small rather than fast, for the boot loader's sake: no tables, unless the
+//! feature `fast-crc` asks for one of 64 bytes. Both are `const fn`, so that a
+//! descriptor can be made at compile time.
 
 static NIBBLES: [u32; 16] = nibbles();
 
@@ -10,17 +10,31 @@ const fn nibbles() -> [u32; 16] {
     let mut table = [0; 16];
     let mut i = 0;
     while i < 16 {
-        let mut crc = i as u32;
-        let mut bit = 0;
-        while bit < 4 {
-            let mask = 0u32.wrapping_sub(crc & 1);
-            crc = (crc >> 1) ^ (0xEDB8_8320 & mask);
-            bit += 1;
-        }
-        table[i] = crc;
+        table[i] = shifted(i as u32, 4);
         i += 1;
     }
     table
+}
+
+/// `crc` after `bits` more zero bits.
+#[inline(always)]
+const fn shifted(mut crc: u32, bits: u32) -> u32 {
+    let mut bit = 0;
+    while bit < bits {
+        let odd = crc & 1 != 0;
+        crc >>= 1;
+        if odd {
+            crc ^= 0xEDB8_8320;
+        }
+        bit += 1;
+    }
+    crc
+}
+
+/// `crc` after eight more zero bits, by the table.
+const fn by_nibbles(crc: u32) -> u32 {
+    let crc = NIBBLES[(crc & 15) as usize] ^ (crc >> 4);
+    NIBBLES[(crc & 15) as usize] ^ (crc >> 4)
 }
 
 /// A running [`crc32`].
@@ -46,19 +60,12 @@ impl Crc32 {
     /// Takes in one byte.
     #[inline]
     pub const fn byte(&mut self, byte: u8) {
-        let mut crc = !self.0 ^ byte as u32;
-        crc = NIBBLES[(crc & 15) as usize] ^ (crc >> 4);
-        self.0 = !(NIBBLES[(crc & 15) as usize] ^ (crc >> 4));
+        self.0 = !step(!self.0, byte);
     }
 
     /// Takes in `bytes`.
-    #[inline(never)]
     pub const fn update(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while let [first, tail @ ..] = rest {
-            self.byte(*first);
-            rest = tail;
-        }
+        self.0 = !run(!self.0, bytes);
     }
 
     /// The CRC of all bytes so far.
@@ -82,9 +89,28 @@ impl Default for Crc32 {
 /// ```
 #[must_use]
 pub const fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = Crc32::new();
-    crc.update(bytes);
-    crc.value()
+    !run(!0, bytes)
+}
+
+/// The register, all ones at the start, behind one more byte.
+#[inline(always)]
+const fn step(crc: u32, byte: u8) -> u32 {
+    let crc = crc ^ byte as u32;
+    if cfg!(feature = "fast-crc") {
+        by_nibbles(crc)
+    } else {
+        shifted(crc, 8)
+    }
+}
+
+#[inline(never)]
+const fn run(mut crc: u32, bytes: &[u8]) -> u32 {
+    let mut rest = bytes;
+    while let [first, tail @ ..] = rest {
+        crc = step(crc, *first);
+        rest = tail;
+    }
+    crc
 }
 
 /// CRC-16/XMODEM (polynomial `0x1021`, start 0), which AliOS uses for
@@ -107,4 +133,14 @@ pub const fn crc16_xmodem(mut crc: u16, bytes: &[u8]) -> u16 {
         rest = tail;
     }
     crc
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_table_says_the_same() {
+        for crc in (0..0xFFFF).map(|x: u32| x.wrapping_mul(0x9E37_79B1)) {
+            assert_eq!(super::by_nibbles(crc), super::shifted(crc, 8));
+        }
+    }
 }

@@ -226,13 +226,21 @@ impl ImageDescriptor {
     }
 }
 
+/// Whether this build knows the format.
+#[inline(always)]
+pub(crate) fn check_format(bytes: &Aligned<LEN>) -> Result<(), DescriptorError> {
+    if bytes.word(8) == FORMAT_AND_LEN {
+        Ok(())
+    } else {
+        Err(DescriptorError::Format(bytes.word(8) as u16))
+    }
+}
+
 /// Whether everything is right in a descriptor, magic aside. Inlined: a boot
 /// loader drops what the errors say besides.
 #[inline(always)]
 pub(crate) fn check(bytes: &Aligned<LEN>) -> Result<(), DescriptorError> {
-    if bytes.word(8) != FORMAT_AND_LEN {
-        return Err(DescriptorError::Format(bytes.word(8) as u16));
-    }
+    check_format(bytes)?;
     if bytes.word(AT_IMAGE_LEN) == 0 {
         return Err(DescriptorError::Unfinished);
     }

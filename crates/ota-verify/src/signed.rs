@@ -120,13 +120,25 @@ impl SignedBlock {
         &mut self.header.0
     }
 
-    /// Whether the header is one that this build understands.
+    /// Whether the header is one that this build understands, of a block this long.
     #[inline(always)]
     pub(crate) fn check(&self, block_len: u32) -> Result<(), SignedBlockError> {
-        let header = &self.header;
-        if header.0.first_chunk() != Some(&MAGIC) || self.block_len() != block_len {
+        if !self.is_present() || self.block_len() != block_len {
             return Err(SignedBlockError::Frame);
         }
+        self.check_fields()
+    }
+
+    /// Whether a block begins here.
+    #[inline(always)]
+    pub(crate) fn is_present(&self) -> bool {
+        self.header.0.first_chunk() == Some(&MAGIC)
+    }
+
+    /// The same, for a block that is one.
+    #[inline(always)]
+    pub(crate) fn check_fields(&self) -> Result<(), SignedBlockError> {
+        let header = &self.header;
         let algorithm = header.word(12) as u16;
         if algorithm != u16::from(RSA_PKCS1_SHA256) {
             return Err(SignedBlockError::Algorithm(algorithm));
@@ -138,6 +150,7 @@ impl SignedBlock {
         if header.word(20) != 0 {
             return Err(SignedBlockError::Reserved);
         }
+        let block_len = self.block_len();
         if block_len != SIGNED_HEADER_LEN + u32::from(signature_len) + SIGNED_FOOTER_LEN {
             return Err(SignedBlockError::Length(block_len));
         }

@@ -57,7 +57,9 @@ impl Rules for Lean {
 
 fn check(rules: &Lean, file: &[u8], total: Option<u32>) -> Result<Examined, VerifyError> {
     let mut found = Examined::EMPTY;
-    let mut source = file;
+    // A slot goes on behind the image.
+    let slot = [file, &[0xFF; 64]].concat();
+    let mut source = slot.as_slice();
     examine::<_, _, VerifyError>(rules, &mut source, total, b"9.9", &mut [0; 64], &mut found)?;
     Ok(found)
 }

@@ -17,6 +17,8 @@ rows, the figures with their limits, and the planted bugs.
   --full     every cut, all pairs, over 100,000 random sequences, and the exploration
              with a journal row that reads differently each time
   --seed N   seed of the random sequences (default 1)
+  --small    the journal as the smallest loaders have it, which read all of it: the same
+             but for figures and planted bugs; may stand beside the others
   --explore  the exploration alone (with --full: as --full has it)
   --only S   of the explorations only those whose name has S in it
   --threads N  explorations at the same time (default 2)
@@ -33,7 +35,7 @@ rows, the figures with their limits, and the planted bugs.
 /// An unknown argument, or a document that cannot be written.
 pub fn main(args: &[String]) -> Result<bool, String> {
     let mut amount = Amount::QUICK;
-    let mut part = None;
+    let (mut small, mut part) = (false, None);
     let mut asked = explore::Asked {
         full: false,
         only: None,
@@ -43,6 +45,7 @@ pub fn main(args: &[String]) -> Result<bool, String> {
     while let Some(arg) = rest.next() {
         match arg.as_str() {
             "--full" => asked.full = true,
+            "--small" => small = true,
             "--only" => asked.only = Some(rest.next().ok_or("--only takes a name")?.clone()),
             "--threads" => {
                 let threads = rest.next().and_then(|n| n.parse().ok());
@@ -66,16 +69,17 @@ pub fn main(args: &[String]) -> Result<bool, String> {
             ..Amount::FULL
         };
     }
+    ota_bootlib::small_journal(small);
     match part.map(String::as_str) {
         Some("--explore") => Ok(explore::report(&asked)),
         Some("--stream") => Ok(show_stream(amount).iter().all(Row::is_right)),
         Some("--bugs") => Ok(bugs::run(true)),
         Some(_) => write_tables().map(|()| true),
-        None => Ok(everything(amount, &asked)),
+        None => Ok(everything(amount, &asked, small)),
     }
 }
 
-fn everything(amount: Amount, asked: &explore::Asked) -> bool {
+fn everything(amount: Amount, asked: &explore::Asked, small: bool) -> bool {
     let rows = run(amount);
     let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
     println!(
@@ -84,11 +88,11 @@ fn everything(amount: Amount, asked: &explore::Asked) -> bool {
         sum(|r| r.unfired),
         sum(|r| r.sequences)
     );
-    let figures = figures::print(&rows);
+    let figures = small || figures::print(&rows);
     println!();
     let explored = explore::report(asked);
     println!();
-    let bugs = bugs::run(true);
+    let bugs = small || bugs::run(true);
     rows.iter().all(Row::is_right) && figures && explored && bugs
 }
 

@@ -46,6 +46,11 @@ impl Sha256 {
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
     }
+
+    /// Ends, and writes the digest there.
+    pub fn finish_into(self, out: &mut [u8; 32]) {
+        *out = self.finish();
+    }
 }
 
 /// Either digest.

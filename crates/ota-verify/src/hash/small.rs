@@ -10,28 +10,31 @@
 pub(crate) struct Running {
     state: [u32; 8],
     block: Block,
+    /// Bytes so far: up to 4 GiB, as far as a [`ReadAt`](crate::ReadAt) goes.
     len: u32,
-    /// Bytes above `len`: SHA-256 and MD5 count to 2^64 bits.
-    high: u32,
     /// Byte `i` of the message is byte `i ^ flip` of the little-endian words that the
     /// rolled functions take and that make the state: 3 for SHA-256, 0 for MD5.
     flip: usize,
-    compress: fn(&mut [u32; 8], &Block),
+    compress: Compress,
 }
 
-/// A block as 16 words, low byte first; one load each.
+type Compress = fn(&mut [u32; 8], &mut Block);
+
+/// A block as 16 words, low byte first, one load each; and room behind them for
+/// the words that the rolled SHA-256 makes of them.
 #[derive(Clone)]
 #[repr(C, align(4))]
-struct Block([u8; 64]);
+struct Block([u8; BLOCK]);
+
+const BLOCK: usize = 256;
 
 impl Running {
     #[inline(never)]
-    fn new(state: &[u32; 8], flip: usize, compress: fn(&mut [u32; 8], &Block)) -> Self {
+    fn new(state: &[u32; 8], flip: usize, compress: Compress) -> Self {
         Self {
             state: *state,
-            block: Block([0; 64]),
+            block: Block([0; BLOCK]),
             len: 0,
-            high: 0,
             flip,
             compress,
         }
@@ -60,10 +63,7 @@ impl Running {
     #[inline(never)]
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         let mut at = (self.len % 64) as usize;
-        let (len, carry) = self.len.overflowing_add(bytes.len() as u32);
-        self.len = len;
-        let above = (bytes.len() as u64 >> 32) as u32;
-        self.high = self.high.wrapping_add(above).wrapping_add(u32::from(carry));
+        self.len = self.len.wrapping_add(bytes.len() as u32);
         // Whole blocks at once, where speed is worth the code.
         if cfg!(any(feature = "unrolled", test)) {
             let begun = (64 - at) % 64;
@@ -72,8 +72,8 @@ impl Running {
             bytes = tail;
             while let Some((head, tail)) = bytes.split_first_chunk::<64>() {
                 if self.flip == 0 {
-                    self.block.0 = *head;
-                    (self.compress)(&mut self.state, &self.block);
+                    self.block.0[..64].copy_from_slice(head);
+                    (self.compress)(&mut self.state, &mut self.block);
                 } else {
                     sha256_whole(&mut self.state, head);
                 }
@@ -93,7 +93,7 @@ impl Running {
             at += 1;
             if at == 64 {
                 at = 0;
-                (self.compress)(&mut self.state, &self.block);
+                (self.compress)(&mut self.state, &mut self.block);
             }
         }
         at
@@ -103,10 +103,7 @@ impl Running {
     /// writes the state.
     #[inline(never)]
     pub(crate) fn finish(&mut self, out: &mut [u8]) {
-        let mut bits = [self.len << 3, self.high << 3 | self.len >> 29];
-        if self.flip != 0 {
-            bits.reverse();
-        }
+        let (low, high) = (self.len << 3, self.len >> 29);
         let mut padding = 0x80;
         loop {
             self.update(&[padding]);
@@ -115,9 +112,15 @@ impl Running {
                 break;
             }
         }
-        for i in 0..8 {
-            self.update(&[byte(&bits, i ^ self.flip)]);
-        }
+        // Words of the block: as the machine has them, or as they come.
+        let (first, second) = match self.flip {
+            0 => (low, high),
+            _ if TURNED == 0 => (high.swap_bytes(), low.swap_bytes()),
+            _ => (high, low),
+        };
+        self.block.0[56..60].copy_from_slice(&first.to_le_bytes());
+        self.block.0[60..64].copy_from_slice(&second.to_le_bytes());
+        (self.compress)(&mut self.state, &mut self.block);
         for (i, to) in out.iter_mut().enumerate() {
             *to = byte(&self.state, i ^ self.flip);
         }
@@ -186,10 +189,15 @@ impl Sha256 {
 
     /// Ends.
     #[must_use]
-    pub fn finish(mut self) -> [u8; 32] {
+    pub fn finish(self) -> [u8; 32] {
         let mut out = [0; 32];
-        self.0.finish(&mut out);
+        self.finish_into(&mut out);
         out
+    }
+
+    /// Ends, and writes the digest there.
+    pub fn finish_into(mut self, out: &mut [u8; 32]) {
+        self.0.finish(out);
     }
 }
 
@@ -233,7 +241,7 @@ macro_rules! word {
     all(feature = "arm-state", target_arch = "arm"),
     instruction_set(arm::a32)
 )]
-fn md5_compress(state: &mut [u32; 8], block: &Block) {
+fn md5_compress(state: &mut [u32; 8], block: &mut Block) {
     let [mut a, mut b, mut c, mut d, ..] = *state;
     let mut i = 0;
     while i < 64 {
@@ -296,8 +304,10 @@ mod blocks {
     /// Bits of [`Running::flip`](super::Running) that count in a block.
     pub(super) const TURNED: usize = 0;
 
-    pub(super) fn sha256_block(state: &mut [u32; 8], block: &super::Block) {
-        sha256_whole(state, &block.0);
+    pub(super) fn sha256_block(state: &mut [u32; 8], block: &mut super::Block) {
+        if let Some(block) = block.0.first_chunk() {
+            sha256_whole(state, block);
+        }
     }
 }
 
@@ -309,12 +319,12 @@ mod blocks {
     pub(super) const TURNED: usize = !0;
 
     pub(super) fn sha256_whole(state: &mut [u32; 8], bytes: &[u8; 64]) {
-        let mut block = super::Block([0; 64]);
+        let mut block = super::Block([0; super::BLOCK]);
         let words = block.0.as_chunks_mut().0;
         for (to, &[a, b, c, d]) in words.iter_mut().zip(bytes.as_chunks().0) {
             *to = [d, c, b, a];
         }
-        sha256_block(state, &block);
+        sha256_block(state, &mut block);
     }
 }
 
@@ -326,35 +336,39 @@ use blocks::{TURNED, sha256_block, sha256_whole};
     all(feature = "arm-state", target_arch = "arm"),
     instruction_set(arm::a32)
 )]
-const fn sha256_compress(state: &mut [u32; 8], block: &Block) {
-    let mut w = [0u32; 64];
+const fn sha256_compress(state: &mut [u32; 8], block: &mut Block) {
     let mut i = 0;
-    while i < 16 {
-        w[i] = word!(block, i);
-        i += 1;
-    }
-    i = 0;
     while i < 48 {
-        let (w15, w2) = (w[i + 1], w[i + 14]);
+        let (w15, w2) = (word!(block, (i + 1)), word!(block, (i + 14)));
         let s0 = ror!(w15, 7) ^ ror!(w15, 18) ^ (w15 >> 3);
         let s1 = ror!(w2, 17) ^ ror!(w2, 19) ^ (w2 >> 10);
-        w[i + 16] = w[i]
+        let word = word!(block, i)
             .wrapping_add(s0)
-            .wrapping_add(w[i + 9])
+            .wrapping_add(word!(block, (i + 9)))
             .wrapping_add(s1);
+        let at = 4 * (i + 16);
+        block.0[at] = word as u8;
+        block.0[at + 1] = (word >> 8) as u8;
+        block.0[at + 2] = (word >> 16) as u8;
+        block.0[at + 3] = (word >> 24) as u8;
         i += 1;
     }
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
     i = 0;
     while i < 64 {
-        let s1 = ror!(e, 6) ^ ror!(e, 11) ^ ror!(e, 25);
+        // A rotation of a sum with a rotation takes an instruction less than three.
+        let turned = e ^ ror!(e, 14);
+        let turned = e ^ ror!(turned, 5);
+        let s1 = ror!(turned, 6);
         let ch = g ^ (e & (f ^ g));
         let t1 = h
             .wrapping_add(s1)
             .wrapping_add(ch)
             .wrapping_add(SHA256_K[i])
-            .wrapping_add(w[i]);
-        let s0 = ror!(a, 2) ^ ror!(a, 13) ^ ror!(a, 22);
+            .wrapping_add(word!(block, i));
+        let turned = a ^ ror!(a, 9);
+        let turned = a ^ ror!(turned, 11);
+        let s0 = ror!(turned, 2);
         let maj = (a & b) ^ (c & (a ^ b));
         let t2 = s0.wrapping_add(maj);
         (h, g, f, e, d, c, b, a) = (g, f, e, d.wrapping_add(t1), c, b, a, t1.wrapping_add(t2));
@@ -376,7 +390,7 @@ pub(crate) const fn sha256_of_words(numbers: &[u32], words: usize) -> [u32; 2] {
     loop {
         // Behind the last number comes a block of padding and nothing else.
         let padding = left == 0;
-        let mut block = Block([0; 64]);
+        let mut block = Block([0; BLOCK]);
         let mut i = 0;
         while i < 16 {
             let word = if !padding {
@@ -397,7 +411,7 @@ pub(crate) const fn sha256_of_words(numbers: &[u32], words: usize) -> [u32; 2] {
             }
             i += 1;
         }
-        sha256_compress(&mut state, &block);
+        sha256_compress(&mut state, &mut block);
         if padding {
             return [state[0], state[1]];
         }
