@@ -243,6 +243,26 @@ fn the_format_is_chosen_for_the_device() {
     assert_eq!(updated(device.end()), NEW);
 }
 
+#[test]
+fn auto_takes_the_packed_image_where_patches_save_nothing() {
+    let world = world();
+    let mut other = program(9, 50_000);
+    other.resize(90_000, 0);
+    let new = image(NEW, &other, None);
+    let firmware = upload(&world, &world.old, &new);
+    let device = Running::start(world.options());
+    device.wait_for("Acknowledged");
+    let job = world
+        .cloud()
+        .validate_as(firmware, Mode::Diff, Some(Format::Auto), DN)
+        .unwrap();
+    assert_eq!(job.tasks[0].format, Format::Xz);
+    assert_eq!(updated(device.end()), NEW);
+    assert!(device.said("kind: Xz"));
+    assert_eq!(world.task(&job).0, TaskState::Succeeded);
+    world.assert_active(&new);
+}
+
 /// A C firmware has no descriptor: nobody knows what it takes but nbdiff.
 #[test]
 fn auto_stays_with_nbdiff_for_images_without_a_descriptor() {

@@ -209,16 +209,9 @@ fn make(old_path: &Path, new_path: &Path, output: &Output, how: &How, json: bool
     Ok(())
 }
 
-/// Says so if the whole image is hardly larger when packed: the images have little in
-/// common, and a device decodes .xz several times faster than a patch of new code.
+/// Says so if the whole image is hardly larger when packed.
 fn note_whole(new: &[u8], patch: &[u8]) {
-    // Nothing packs this well that is not nearly empty.
-    if patch.len() < new.len() / 4 {
-        return;
-    }
-    if let Ok(whole) = compress::xz(new)
-        && whole.len() / 10 * 9 <= patch.len()
-    {
+    if let Ok(Some(whole)) = compress::instead_of_patch(patch.len(), new) {
         eprintln!(
             "note: the whole image takes {} bytes as .xz, this patch {}; .xz needs no old \
              image and is decoded faster",

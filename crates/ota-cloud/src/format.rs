@@ -19,8 +19,9 @@ pub enum Format {
     /// Pointer-aware patch, applied while it is downloaded: for devices that run uota
     /// with feature `ptr`.
     Ptr,
-    /// Whichever patch is smaller, for devices whose running image has an image
-    /// descriptor, as uota's have; nbdiff for others.
+    /// Whichever patch is smaller, or the whole as .xz where a patch saves less than a
+    /// tenth of it, for devices whose running image has an image descriptor, as uota's
+    /// have; nbdiff for others.
     Auto,
 }
 

@@ -102,7 +102,8 @@ impl Cloud {
         }
     }
 
-    /// The smaller patch of those that the device takes.
+    /// The smaller patch of those that the device takes; the whole as .xz where no
+    /// patch is worth it.
     fn smaller(&self, firmware: &Firmware, from: Option<&str>, dn: &str) -> Result<Package> {
         let nbdiff = self.package_for(firmware, Format::Nbdiff, from, dn)?;
         let base = from.and_then(|from| {
@@ -114,7 +115,13 @@ impl Cloud {
             return Ok(nbdiff);
         }
         let ptr = self.package_for(firmware, Format::Ptr, from, dn)?;
-        Ok(if ptr.size < nbdiff.size { ptr } else { nbdiff })
+        let patch = if ptr.size < nbdiff.size { ptr } else { nbdiff };
+        let whole = self.whole(firmware, dn)?;
+        let packed = compress::instead_of_patch(patch.size as usize, &whole);
+        match packed.map_err(Error::io(Path::new(&firmware.file)))? {
+            Some(_) => self.package_for(firmware, Format::Xz, None, dn),
+            None => Ok(patch),
+        }
     }
 
     fn make_full(&self, firmware: &Firmware, secure: bool) -> Result<Package> {

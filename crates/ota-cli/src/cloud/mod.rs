@@ -151,7 +151,7 @@ enum Firmware {
         /// Every device takes plain, original devices for differential upgrades take
         /// nbdiff: these are the defaults. xz and ptr are for devices that run uota with
         /// these features. auto takes the smaller patch if the running image has an image
-        /// descriptor, nbdiff otherwise.
+        /// descriptor (xz, if a patch saves less than a tenth of it), nbdiff otherwise.
         #[arg(long)]
         format: Option<Format>,
         /// DeviceName
