@@ -35,7 +35,7 @@ fn our_lines_are_ltchiptools_lines() {
         let ours: Vec<u8> = line_code::encode(&plain).flatten().collect();
         plain.resize(plain.len().next_multiple_of(line_code::LINE), 0xFF);
         let theirs = coded_by_ltchiptool(dir.path(), &plain);
-        assert!(theirs.len() > 20_000);
+        assert!(theirs.len() > plain.len());
         assert!(
             ours == theirs,
             "{name}: {} and {} bytes",
