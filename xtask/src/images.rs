@@ -114,6 +114,16 @@ const BOOT2_SIGNED: Program = Program {
     file: "boot2-signed",
     ..BOOT2
 };
+/// The smallest loaders: digests only, and with [`TEST_KEY`] signatures only.
+const BOOT2_HASH: Program = Program {
+    file: "boot2-hash",
+    features: Some(""),
+    ..BOOT2
+};
+const BOOT2_KEY: Program = Program {
+    file: "boot2-key",
+    ..BOOT2_HASH
+};
 /// The public half of a key pair that the tests of `ota-verify` sign with.
 const TEST_KEY: &str = "crates/ota-verify/tests/vectors/rsa-2048.spki.pem";
 /// A loader that can panic.
@@ -318,9 +328,11 @@ pub fn for_tests() -> Result<PathBuf> {
     let dir = target_dir().join("test-images");
     let secure = dir.join("secure");
     std::fs::create_dir_all(&secure).with_context(|| secure.display().to_string())?;
-    BOOT2_SIGNED.binary(&board, &[root().join(TEST_KEY)], &dir)?;
+    for signed in [BOOT2_SIGNED, BOOT2_KEY] {
+        signed.binary(&board, &[root().join(TEST_KEY)], &dir)?;
+    }
     for program in [
-        BOOT2, BOOT2_SWAP, SELFTEST, TINYAPP2, TINYAPP, PTRAPPLY, OTAAPP, OTAAPP_2,
+        BOOT2, BOOT2_SWAP, BOOT2_HASH, SELFTEST, TINYAPP2, TINYAPP, PTRAPPLY, OTAAPP, OTAAPP_2,
     ] {
         program.binary(&board, &[], &dir)?;
     }

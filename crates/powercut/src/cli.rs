@@ -18,7 +18,7 @@ rows, the figures with their limits, and the planted bugs.
              with a journal row that reads differently each time
   --seed N   seed of the random sequences (default 1)
   --small    the journal as the smallest loaders have it, which read all of it: the same
-             but for figures and planted bugs; may stand beside the others
+             but for the figures; may stand beside the others
   --explore  the exploration alone (with --full: as --full has it)
   --only S   of the explorations only those whose name has S in it
   --threads N  explorations at the same time (default 2)
