@@ -86,7 +86,7 @@ pub struct Server {
     stop: Option<ntex::server::Server>,
     thread: Option<JoinHandle<()>>,
     // Released last: until then no other server may take the directory.
-    _lock: std::fs::File,
+    _lock: store::Lock,
 }
 
 impl std::ops::Deref for Server {

@@ -165,8 +165,20 @@ impl Cloud {
     }
 }
 
+/// The server's lock, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(std::fs::File);
+
+/// Closing is not enough: a process that is just being started holds a copy of the
+/// handle, and with it the lock.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the server's lock; `None` when another process holds it.
-pub(crate) fn lock(dir: &Path) -> Result<Option<std::fs::File>> {
+pub(crate) fn lock(dir: &Path) -> Result<Option<Lock>> {
     let path = dir.join("serve.lock");
     let file = std::fs::OpenOptions::new()
         .create(true)
@@ -174,7 +186,7 @@ pub(crate) fn lock(dir: &Path) -> Result<Option<std::fs::File>> {
         .open(&path)
         .map_err(Error::io(&path))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(Lock(file))),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(e)) => Err(Error::io(&path)(e)),
     }

@@ -74,6 +74,28 @@ fn two_cannot_use_one_file() {
     Flash::open(&path, 1024).unwrap();
 }
 
+/// Between fork and exec a new process holds copies of all handles.
+#[cfg(unix)]
+#[test]
+fn a_process_being_started_does_not_keep_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flash.img");
+    let starts = std::thread::spawn(|| {
+        for _ in 0..200 {
+            assert!(
+                std::process::Command::new("true")
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+    });
+    while !starts.is_finished() {
+        drop(Flash::open(&path, 1024).unwrap());
+    }
+    starts.join().unwrap();
+}
+
 /// Runs one test of this file again in a process of its own, through `sh`.
 #[cfg(unix)]
 fn again(setup: &str, test: &str, flash: &std::path::Path) -> std::process::Command {

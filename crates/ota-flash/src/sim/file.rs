@@ -114,6 +114,14 @@ pub struct FileFlash<const SECTOR: usize = 4096, const UNIT: usize = 32> {
     plan: Option<(u64, CutVariant)>,
 }
 
+/// Closing is not enough: a process that is just being started holds a copy of the
+/// handle, and with it the lock.
+impl<const SECTOR: usize, const UNIT: usize> Drop for FileFlash<SECTOR, UNIT> {
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 impl<const SECTOR: usize, const UNIT: usize> FileFlash<SECTOR, UNIT> {
     const CHECKED: () = {
         assert!(
