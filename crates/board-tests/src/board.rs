@@ -3,7 +3,7 @@
 use crate::images::file;
 use hal_mk3060::PARTITIONS;
 use hal_mk3060::memory::LOADER_START;
-use mk3060_sim::{Limit, Machine, Stop, Time, load_code};
+use mk3060_sim::{Limit, Machine, ResetCause, Stop, Time, load_code};
 use ota_flash::PartitionId;
 
 /// Flash offset of a partition.
@@ -142,4 +142,40 @@ pub fn run_to_flash(machine: &mut Machine) {
             *machine = next;
         }
     }
+}
+
+/// `tiny-1.0.0` asks for `tiny-2.0.0`, which is installed, confirmed and stays.
+///
+/// # Panics
+/// When it is not so.
+pub fn updates(machine: &mut Machine, v2: &[u8]) {
+    expect(machine, "tiny-1.0.0 started");
+    tell(machine, b"u", "requested");
+    machine.board.send(1, b"r");
+    expect(machine, "tiny-2.0.0 started");
+    assert_eq!(slot(machine, PartitionId::Application, v2.len()), v2);
+    tell(machine, b"s", "trial 1");
+    tell(machine, b"c", "confirmed");
+    machine.board.send(1, b"r");
+    expect(machine, "tiny-2.0.0 started");
+    tell(machine, b"s", "idle");
+}
+
+/// `tiny-1.0.0` asks for `tiny-2.0.0`, which fails each trial as `key` tells it to:
+/// the old image comes back.
+///
+/// # Panics
+/// When it does not.
+pub fn reverts(machine: &mut Machine, v1: &[u8], key: &[u8]) {
+    expect(machine, "tiny-1.0.0 started");
+    tell(machine, b"u", "requested");
+    machine.board.send(1, b"r");
+    for _ in 0..3 {
+        expect(machine, "tiny-2.0.0 started");
+        machine.board.send(1, key);
+    }
+    expect(machine, "tiny-1.0.0 started");
+    assert_eq!(machine.last_reset(), ResetCause::Watchdog);
+    assert_eq!(slot(machine, PartitionId::Application, v1.len()), v1);
+    tell(machine, b"s", "idle");
 }

@@ -1,9 +1,9 @@
 //! The shipped loader on the emulated board, with the example `tinyapp` as
 //! the application.
 
-use board_tests::board::{board, expect, slot, start, tell};
+use board_tests::board::{board, expect, reverts, slot, start, tell, updates};
 use board_tests::images::tiny as image;
-use mk3060_sim::{Limit, ResetCause, Time};
+use mk3060_sim::{Limit, Time};
 use ota_flash::PartitionId;
 
 #[test]
@@ -27,17 +27,7 @@ fn a_confirmed_image_starts_with_few_flash_reads() {
 #[test]
 fn update_trial_confirm() {
     let (v1, v2) = (image("tiny-1.0.0", 0, 0), image("tiny-2.0.0", 20_000, 0x5A));
-    let mut machine = board(&v1, &v2);
-    expect(&mut machine, "tiny-1.0.0 started");
-    tell(&mut machine, b"u", "requested");
-    machine.board.send(1, b"r");
-    expect(&mut machine, "tiny-2.0.0 started");
-    assert_eq!(slot(&machine, PartitionId::Application, v2.len()), v2);
-    tell(&mut machine, b"s", "trial 1");
-    tell(&mut machine, b"c", "confirmed");
-    machine.board.send(1, b"r");
-    expect(&mut machine, "tiny-2.0.0 started");
-    tell(&mut machine, b"s", "idle");
+    updates(&mut board(&v1, &v2), &v2);
 }
 
 /// Hangs, resets, goes on for ever: what is never confirmed is reverted.
@@ -48,18 +38,7 @@ fn an_image_that_fails_its_trial_is_reverted() {
             image("tiny-1.0.0", 9_000, 1),
             image("tiny-2.0.0", 20_000, 2),
         );
-        let mut machine = board(&v1, &v2);
-        expect(&mut machine, "tiny-1.0.0 started");
-        tell(&mut machine, b"u", "requested");
-        machine.board.send(1, b"r");
-        for _ in 0..3 {
-            expect(&mut machine, "tiny-2.0.0 started");
-            machine.board.send(1, key);
-        }
-        expect(&mut machine, "tiny-1.0.0 started");
-        assert_eq!(machine.last_reset(), ResetCause::Watchdog);
-        assert_eq!(slot(&machine, PartitionId::Application, v1.len()), v1);
-        tell(&mut machine, b"s", "idle");
+        reverts(&mut board(&v1, &v2), &v1, key);
     }
 }
 
