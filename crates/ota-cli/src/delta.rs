@@ -211,7 +211,10 @@ fn make(old_path: &Path, new_path: &Path, output: &Output, how: &How, json: bool
 
 /// Says so if the whole image is hardly larger when packed.
 fn note_whole(new: &[u8], patch: &[u8]) {
-    if let Ok(Some(whole)) = compress::instead_of_patch(patch.len(), new) {
+    if compress::worth_packing(new.len() as u64, patch.len() as u64)
+        && let Ok(whole) = compress::xz(new)
+        && compress::beats_patch(whole.len() as u64, patch.len() as u64)
+    {
         eprintln!(
             "note: the whole image takes {} bytes as .xz, this patch {}; .xz needs no old \
              image and is decoded faster",

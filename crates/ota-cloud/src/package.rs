@@ -116,12 +116,14 @@ impl Cloud {
         }
         let ptr = self.package_for(firmware, Format::Ptr, from, dn)?;
         let patch = if ptr.size < nbdiff.size { ptr } else { nbdiff };
-        let whole = self.whole(firmware, dn)?;
-        let packed = compress::instead_of_patch(patch.size as usize, &whole);
-        match packed.map_err(Error::io(Path::new(&firmware.file)))? {
-            Some(_) => self.package_for(firmware, Format::Xz, None, dn),
-            None => Ok(patch),
+        let whole = self.package_for(firmware, Format::Plain, None, dn)?;
+        if !compress::worth_packing(whole.size, patch.size) {
+            return Ok(patch);
         }
+        // Kept like the patches: packed once, not for each device.
+        let packed = self.package_for(firmware, Format::Xz, None, dn)?;
+        let whole_is_better = compress::beats_patch(packed.size, patch.size);
+        Ok(if whole_is_better { packed } else { patch })
     }
 
     fn make_full(&self, firmware: &Firmware, secure: bool) -> Result<Package> {

@@ -34,17 +34,17 @@ pub fn xz(image: &[u8]) -> io::Result<Vec<u8>> {
     Ok(best.unwrap_or_default())
 }
 
-/// The image as .xz, if a device is better off with that than with a patch of `patch`
-/// bytes, which saves less than a tenth of it: .xz needs no old image, and new code in a
-/// patch takes several times as long to decode.
-///
-/// # Errors
-/// The encoder's own.
-pub fn instead_of_patch(patch: usize, image: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    // Nothing packs this well that is not nearly empty.
-    if patch < image.len() / 4 {
-        return Ok(None);
-    }
-    let packed = xz(image)?;
-    Ok((packed.len() / 10 * 9 <= patch).then_some(packed))
+/// Whether to look how long an image is as .xz, when its patch is so long: nothing packs
+/// to a quarter that is not nearly empty.
+#[must_use]
+pub const fn worth_packing(image: u64, patch: u64) -> bool {
+    patch >= image / 4
+}
+
+/// Whether a device is better off with so many bytes of .xz than with a patch of `patch`
+/// bytes, which saves less than a tenth of them: .xz needs no old image, and new code in
+/// a patch takes several times as long to decode.
+#[must_use]
+pub const fn beats_patch(packed: u64, patch: u64) -> bool {
+    packed / 10 * 9 <= patch
 }
