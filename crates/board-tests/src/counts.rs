@@ -77,12 +77,12 @@ pub fn measure() -> Vec<Figure> {
     let loader = symbols::read("boot2");
     add(
         "boot2: SHA-256, instructions per KiB",
-        per_kib(&loader, "sha256_compress", &["sha256", "Sha256"]),
+        per_kib(&loader, "::sha256_compress", &["sha256", "Sha256"]),
         Some(66_000),
     );
     add(
         "boot2: MD5, instructions per KiB",
-        per_kib(&loader, "md5_compress", &["md5", "Md5"]),
+        per_kib(&loader, "::md5_compress", &["md5", "Md5"]),
         None,
     );
     add(

@@ -7,7 +7,7 @@
 
 use crate::bytes::Aligned;
 use crate::descriptor::{self, AT_IMAGE_LEN, AT_MODULE, AT_VERSION, TEXT_LEN};
-use crate::hash::Running;
+use crate::hash::{Md5, Sha256};
 use crate::{
     Coding, DESCRIPTOR_LEN, DESCRIPTOR_OFFSET, DescriptorError, ImageDescriptor, ImageInfo,
     ImageKind, ImageSignature, MAX_MODULUS_LEN, Policy, ReadAt, ReadError, Refusal, Requirement,
@@ -383,21 +383,19 @@ fn digests<R: Rules + ?Sized, S: ReadAt + ?Sized, E: From<VerifyError>>(
     found: &mut Examined,
 ) -> Result<(), E> {
     let (len, size) = (found.len, found.size());
-    let mut sha256 = Running::sha256();
+    let mut sha256 = Sha256::new();
     if R::MD5 {
-        let mut md5 = Running::md5();
+        let mut md5 = Md5::new();
         // The block is in the MD5 only.
-        hash::<S, E>(source, 0, len, buf, &mut sha256, Some(&mut md5))?;
-        hash::<S, E>(source, len, size, buf, &mut md5, None)?;
-        let mut digest = [0; 16];
-        md5.finish(&mut digest);
-        if *md5_of(&found.trailer) != digest {
+        hash::<S, E>(source, 0, len, buf, Some(&mut sha256), Some(&mut md5))?;
+        hash::<S, E>(source, len, size, buf, None, Some(&mut md5))?;
+        if *md5_of(&found.trailer) != md5.finish() {
             return Err(E::from(VerifyError::Md5));
         }
     } else {
-        hash::<S, E>(source, 0, len, buf, &mut sha256, None)?;
+        hash::<S, E>(source, 0, len, buf, Some(&mut sha256), None)?;
     }
-    sha256.finish(&mut found.sha256);
+    sha256.finish_into(&mut found.sha256);
     // Without MD5 there is a block in any case.
     if (!R::MD5 || len != size) && *found.block.sha256() != found.sha256 {
         return Err(E::from(VerifyError::SignedDigest));
@@ -412,8 +410,8 @@ fn hash<S: ReadAt + ?Sized, E: From<VerifyError>>(
     mut at: u32,
     end: u32,
     buf: &mut [u8],
-    first: &mut Running,
-    mut second: Option<&mut Running>,
+    mut sha256: Option<&mut Sha256>,
+    mut md5: Option<&mut Md5>,
 ) -> Result<(), E> {
     while at < end {
         let n = buf.len().min((end - at) as usize);
@@ -421,9 +419,11 @@ fn hash<S: ReadAt + ?Sized, E: From<VerifyError>>(
             return Err(E::from(VerifyError::Buffer));
         };
         read::<S, E>(source, at, piece)?;
-        first.update(piece);
-        if let Some(second) = &mut second {
-            second.update(piece);
+        if let Some(sha256) = &mut sha256 {
+            sha256.update(piece);
+        }
+        if let Some(md5) = &mut md5 {
+            md5.update(piece);
         }
         at += n as u32;
     }
@@ -509,7 +509,7 @@ pub(crate) fn find_total<S: ReadAt + ?Sized, E: From<VerifyError>>(
 ) -> Result<u32, E> {
     let size = source.size();
     let mut found = None;
-    let mut md5 = Running::md5();
+    let mut md5 = Md5::new();
     let mut hashed = 0;
     // The last 4 bytes read: a trailer's size once it has passed.
     let mut window = 0u32;
@@ -536,11 +536,9 @@ pub(crate) fn find_total<S: ReadAt + ?Sized, E: From<VerifyError>>(
         if Trailer::check(trailer.word(0)).is_err() {
             continue;
         }
-        hash::<S, E>(source, hashed, begin, buf, &mut md5, None)?;
+        hash::<S, E>(source, hashed, begin, buf, None, Some(&mut md5))?;
         hashed = begin;
-        let mut digest = [0; 16];
-        md5.clone().finish(&mut digest);
-        if *md5_of(&trailer) == digest {
+        if *md5_of(&trailer) == md5.clone().finish() {
             if found.is_some() {
                 return Err(E::from(VerifyError::NoUniqueTrailer { found: 2 }));
             }

@@ -47,50 +47,8 @@ impl Sha256 {
         self.0.finalize().into()
     }
 
-    /// Ends, and writes the digest there.
-    pub fn finish_into(self, out: &mut [u8; 32]) {
-        *out = self.finish();
-    }
-}
-
-/// Either digest.
-#[derive(Clone)]
-pub(crate) enum Running {
-    Md5(Md5),
-    Sha256(Sha256),
-}
-
-impl Running {
-    pub(crate) fn md5() -> Self {
-        Self::Md5(Md5::new())
-    }
-
-    pub(crate) fn sha256() -> Self {
-        Self::Sha256(Sha256::new())
-    }
-
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Md5(h) => h.update(bytes),
-            Self::Sha256(h) => h.update(bytes),
-        }
-    }
-
-    /// Ends; `out` has the digest's length.
-    pub(crate) fn finish(&mut self, out: &mut [u8]) {
-        let (md5, sha256);
-        let digest: &[u8] = match self {
-            Self::Md5(h) => {
-                md5 = core::mem::take(h).finish();
-                &md5
-            }
-            Self::Sha256(h) => {
-                sha256 = core::mem::take(h).finish();
-                &sha256
-            }
-        };
-        for (to, from) in out.iter_mut().zip(digest) {
-            *to = *from;
-        }
+    /// Ends, and writes the digest there. Of no use after that.
+    pub fn finish_into(&mut self, out: &mut [u8; 32]) {
+        *out = core::mem::take(self).finish();
     }
 }

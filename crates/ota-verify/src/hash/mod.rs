@@ -3,15 +3,11 @@
 #[cfg(feature = "fast")]
 mod fast;
 #[cfg(feature = "fast")]
-pub(crate) use fast::Running;
-#[cfg(feature = "fast")]
 pub use fast::{Md5, Sha256};
 #[cfg_attr(feature = "fast", allow(dead_code))]
 mod small;
 #[cfg(any(all(feature = "unrolled", not(feature = "fast")), test))]
 mod unrolled;
-#[cfg(not(feature = "fast"))]
-pub(crate) use small::Running;
 pub(crate) use small::sha256_of_words;
 #[cfg(not(feature = "fast"))]
 pub use small::{Md5, Sha256};

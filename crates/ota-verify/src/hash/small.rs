@@ -4,96 +4,105 @@
 //! Both digests share the block buffer and the Merkle-Damgard padding; only the
 //! byte order and the compression function differ.
 
-/// Block buffer, state and length of either digest (MD5 uses half of the state).
-/// One copy of the code serves both.
+/// State, length and block of either digest (MD5 uses half of the state). One copy of
+/// the code serves both. In this order: short offsets make short code.
 #[derive(Clone)]
-pub(crate) struct Running {
+#[repr(C)]
+struct Running {
     state: [u32; 8],
-    block: Block,
     /// Bytes so far: up to 4 GiB, as far as a [`ReadAt`](crate::ReadAt) goes.
     len: u32,
-    /// Byte `i` of the message is byte `i ^ flip` of the little-endian words that the
-    /// rolled functions take and that make the state: 3 for SHA-256, 0 for MD5.
-    flip: usize,
-    compress: Compress,
+    tape: Tape,
 }
 
-type Compress = fn(&mut [u32; 8], &mut Block);
+/// Which digest. The methods of [`Running`] are told and it keeps nothing of that, so
+/// that the compiler sees when a program has one of the two only.
+#[derive(Clone, Copy)]
+enum Kind {
+    Md5,
+    Sha256,
+}
 
-/// A block as 16 words, low byte first, one load each; and room behind them for
-/// the words that the rolled SHA-256 makes of them.
-#[derive(Clone)]
-#[repr(C, align(4))]
-struct Block([u8; BLOCK]);
-
-const BLOCK: usize = 256;
-
-impl Running {
-    #[inline(never)]
-    fn new(state: &[u32; 8], flip: usize, compress: Compress) -> Self {
-        Self {
-            state: *state,
-            block: Block([0; BLOCK]),
-            len: 0,
-            flip,
-            compress,
+impl Kind {
+    /// Byte `i` of the message is byte `i ^ flip` of the little-endian words that the
+    /// rolled functions take and that make the state.
+    fn flip(self) -> usize {
+        match self {
+            Self::Md5 => 0,
+            Self::Sha256 => 3,
         }
     }
 
-    #[inline(always)]
-    pub(crate) fn md5() -> Self {
-        static INIT: [u32; 8] = [
-            0x6745_2301,
-            0xEFCD_AB89,
-            0x98BA_DCFE,
-            0x1032_5476,
-            0,
-            0,
-            0,
-            0,
-        ];
-        Self::new(&INIT, 0, md5_compress)
+    fn compress(self, state: &mut [u32; 8], tape: &mut Tape) {
+        match self {
+            Self::Md5 => md5_compress(state, tape),
+            Self::Sha256 => sha256_block(state, tape),
+        }
     }
+}
 
-    #[inline(always)]
-    pub(crate) fn sha256() -> Self {
-        Self::new(&SHA256_INIT, 3, sha256_block)
+/// The 16 words of a block, low byte first, one load each, with room around them for
+/// what the rolled SHA-256 makes of them.
+#[derive(Clone)]
+#[repr(C, align(4))]
+struct Tape([u8; 4 * WORDS]);
+
+/// Words of a tape.
+const WORDS: usize = 88;
+/// The word at which the block begins, and where its 64 bytes lie.
+const FIRST: usize = 8;
+const BLOCK: core::ops::Range<usize> = 4 * FIRST..4 * FIRST + 64;
+
+impl Tape {
+    const BLANK: Self = Self([0; 4 * WORDS]);
+}
+
+impl Running {
+    #[inline(never)]
+    fn new(state: &[u32; 8]) -> Self {
+        Self {
+            state: *state,
+            len: 0,
+            tape: Tape::BLANK,
+        }
     }
 
     #[inline(never)]
-    pub(crate) fn update(&mut self, mut bytes: &[u8]) {
+    fn update(&mut self, kind: Kind, mut bytes: &[u8]) {
         let mut at = (self.len % 64) as usize;
         self.len = self.len.wrapping_add(bytes.len() as u32);
         // Whole blocks at once, where speed is worth the code.
         if cfg!(any(feature = "unrolled", test)) {
             let begun = (64 - at) % 64;
             let (head, tail) = bytes.split_at_checked(begun).unwrap_or((bytes, &[]));
-            at = self.bytewise(at, head);
+            at = self.bytewise(kind, at, head);
             bytes = tail;
             while let Some((head, tail)) = bytes.split_first_chunk::<64>() {
-                if self.flip == 0 {
-                    self.block.0[..64].copy_from_slice(head);
-                    (self.compress)(&mut self.state, &mut self.block);
-                } else {
-                    sha256_whole(&mut self.state, head);
+                match kind {
+                    Kind::Md5 => {
+                        self.tape.0[BLOCK].copy_from_slice(head);
+                        md5_compress(&mut self.state, &mut self.tape);
+                    }
+                    Kind::Sha256 => sha256_whole(&mut self.state, head),
                 }
                 bytes = tail;
             }
         }
-        self.bytewise(at, bytes);
+        self.bytewise(kind, at, bytes);
     }
 
     /// Takes bytes in from `at` in the block; where it then is.
     #[inline(always)]
-    fn bytewise(&mut self, mut at: usize, bytes: &[u8]) -> usize {
+    fn bytewise(&mut self, kind: Kind, mut at: usize, bytes: &[u8]) -> usize {
         for byte in bytes {
-            if let Some(b) = self.block.0.get_mut(at ^ (self.flip & TURNED)) {
+            let turned = at ^ (kind.flip() & TURNED);
+            if let Some(b) = self.tape.0.get_mut(BLOCK.start + turned) {
                 *b = *byte;
             }
             at += 1;
             if at == 64 {
                 at = 0;
-                (self.compress)(&mut self.state, &mut self.block);
+                kind.compress(&mut self.state, &mut self.tape);
             }
         }
         at
@@ -102,36 +111,30 @@ impl Running {
     /// Pads with 0x80, zeros and the length in bits, compresses what is left and
     /// writes the state.
     #[inline(never)]
-    pub(crate) fn finish(&mut self, out: &mut [u8]) {
+    fn finish(&mut self, kind: Kind, out: &mut [u8]) {
         let (low, high) = (self.len << 3, self.len >> 29);
         let mut padding = 0x80;
         loop {
-            self.update(&[padding]);
+            self.update(kind, &[padding]);
             padding = 0;
             if self.len % 64 == 56 {
                 break;
             }
         }
         // Words of the block: as the machine has them, or as they come.
-        let (first, second) = match self.flip {
-            0 => (low, high),
-            _ if TURNED == 0 => (high.swap_bytes(), low.swap_bytes()),
-            _ => (high, low),
+        let (first, second) = match kind {
+            Kind::Md5 => (low, high),
+            Kind::Sha256 if TURNED == 0 => (high.swap_bytes(), low.swap_bytes()),
+            Kind::Sha256 => (high, low),
         };
-        self.block.0[56..60].copy_from_slice(&first.to_le_bytes());
-        self.block.0[60..64].copy_from_slice(&second.to_le_bytes());
-        (self.compress)(&mut self.state, &mut self.block);
+        self.tape.0[BLOCK.end - 8..BLOCK.end - 4].copy_from_slice(&first.to_le_bytes());
+        self.tape.0[BLOCK.end - 4..BLOCK.end].copy_from_slice(&second.to_le_bytes());
+        kind.compress(&mut self.state, &mut self.tape);
         for (i, to) in out.iter_mut().enumerate() {
-            *to = byte(&self.state, i ^ self.flip);
+            let i = (i % 32) ^ kind.flip();
+            *to = (self.state[i / 4] >> (i % 4 * 8)) as u8;
         }
     }
-}
-
-/// Byte `i` of little-endian words.
-fn byte(words: &[u32], i: usize) -> u8 {
-    words
-        .get(i / 4)
-        .map_or(0, |word| (word >> (i % 4 * 8)) as u8)
 }
 
 /// Streaming MD5 (RFC 1321).
@@ -148,19 +151,19 @@ impl Md5 {
     /// Starts.
     #[must_use]
     pub fn new() -> Self {
-        Self(Running::md5())
+        Self(Running::new(&MD5_INIT))
     }
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0.update(Kind::Md5, bytes);
     }
 
     /// Ends.
     #[must_use]
     pub fn finish(mut self) -> [u8; 16] {
         let mut out = [0; 16];
-        self.0.finish(&mut out);
+        self.0.finish(Kind::Md5, &mut out);
         out
     }
 }
@@ -179,27 +182,38 @@ impl Sha256 {
     /// Starts.
     #[must_use]
     pub fn new() -> Self {
-        Self(Running::sha256())
+        Self(Running::new(&SHA256_INIT))
     }
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0.update(Kind::Sha256, bytes);
     }
 
     /// Ends.
     #[must_use]
-    pub fn finish(self) -> [u8; 32] {
+    pub fn finish(mut self) -> [u8; 32] {
         let mut out = [0; 32];
-        self.finish_into(&mut out);
+        self.0.finish(Kind::Sha256, &mut out);
         out
     }
 
-    /// Ends, and writes the digest there.
-    pub fn finish_into(mut self, out: &mut [u8; 32]) {
-        self.0.finish(out);
+    /// Ends, and writes the digest there. Of no use after that.
+    pub fn finish_into(&mut self, out: &mut [u8; 32]) {
+        self.0.finish(Kind::Sha256, out);
     }
 }
+
+static MD5_INIT: [u32; 8] = [
+    0x6745_2301,
+    0xEFCD_AB89,
+    0x98BA_DCFE,
+    0x1032_5476,
+    0,
+    0,
+    0,
+    0,
+];
 
 /// floor(2^32 * |sin(i + 1)|), i = 0..64.
 static MD5_K: [u32; 64] = [
@@ -226,13 +240,20 @@ static MD5_R: [[u8; 4]; 4] = [
 // operators, intrinsics and plain loops only, no iterators and no helpers; all
 // indices are below the length by a mask or the loop's bound.
 
-/// Word `$i` of a block.
+/// Word `$i` of a tape, or that word set.
 macro_rules! word {
-    ($block:expr, $i:expr) => {
-        $block.0[4 * $i] as u32
-            | ($block.0[4 * $i + 1] as u32) << 8
-            | ($block.0[4 * $i + 2] as u32) << 16
-            | ($block.0[4 * $i + 3] as u32) << 24
+    ($tape:expr, $i:expr) => {
+        $tape.0[4 * ($i)] as u32
+            | ($tape.0[4 * ($i) + 1] as u32) << 8
+            | ($tape.0[4 * ($i) + 2] as u32) << 16
+            | ($tape.0[4 * ($i) + 3] as u32) << 24
+    };
+    ($tape:expr, $i:expr, $word:expr) => {
+        let (word, at): (u32, usize) = ($word, 4 * ($i));
+        $tape.0[at] = word as u8;
+        $tape.0[at + 1] = (word >> 8) as u8;
+        $tape.0[at + 2] = (word >> 16) as u8;
+        $tape.0[at + 3] = (word >> 24) as u8;
     };
 }
 
@@ -241,7 +262,7 @@ macro_rules! word {
     all(feature = "arm-state", target_arch = "arm"),
     instruction_set(arm::a32)
 )]
-fn md5_compress(state: &mut [u32; 8], block: &mut Block) {
+fn md5_compress(state: &mut [u32; 8], tape: &mut Tape) {
     let [mut a, mut b, mut c, mut d, ..] = *state;
     let mut i = 0;
     while i < 64 {
@@ -254,7 +275,7 @@ fn md5_compress(state: &mut [u32; 8], block: &mut Block) {
         let sum = a
             .wrapping_add(f)
             .wrapping_add(MD5_K[i])
-            .wrapping_add(word!(block, (g % 16)));
+            .wrapping_add(word!(tape, FIRST + g % 16));
         let turn = MD5_R[i / 16][i % 4] as u32;
         let turned = (sum << turn) | (sum >> (32 - turn));
         (a, d, c, b) = (d, c, b, b.wrapping_add(turned));
@@ -301,11 +322,11 @@ macro_rules! ror {
 mod blocks {
     pub(super) use crate::hash::unrolled::sha256_compress as sha256_whole;
 
-    /// Bits of [`Running::flip`](super::Running) that count in a block.
+    /// Bits of [`Kind::flip`](super::Kind) that count in a block.
     pub(super) const TURNED: usize = 0;
 
-    pub(super) fn sha256_block(state: &mut [u32; 8], block: &mut super::Block) {
-        if let Some(block) = block.0.first_chunk() {
+    pub(super) fn sha256_block(state: &mut [u32; 8], tape: &mut super::Tape) {
+        if let Some(block) = tape.0[super::BLOCK].first_chunk() {
             sha256_whole(state, block);
         }
     }
@@ -315,69 +336,73 @@ mod blocks {
 mod blocks {
     pub(super) use super::sha256_compress as sha256_block;
 
-    /// Bits of [`Running::flip`](super::Running) that count in a block.
+    /// Bits of [`Kind::flip`](super::Kind) that count in a block.
     pub(super) const TURNED: usize = !0;
 
     pub(super) fn sha256_whole(state: &mut [u32; 8], bytes: &[u8; 64]) {
-        let mut block = super::Block([0; super::BLOCK]);
-        let words = block.0.as_chunks_mut().0;
+        let mut tape = super::Tape::BLANK;
+        let words = tape.0[super::BLOCK].as_chunks_mut().0;
         for (to, &[a, b, c, d]) in words.iter_mut().zip(bytes.as_chunks().0) {
             *to = [d, c, b, a];
         }
-        sha256_block(state, &mut block);
+        sha256_block(state, &mut tape);
     }
 }
 
 use blocks::{TURNED, sha256_block, sha256_whole};
 
 /// Also what computes a key's identity, in the compiler.
+///
+/// On the tape lie `h` to `a`, then the block, which grows to the message schedule. A
+/// round begins a word further on than the one before, and so each variable takes the
+/// next one's name without being moved: only `d` becomes the new `e`, and the word of
+/// the schedule, which nobody needs again, the new `a`.
 #[allow(clippy::manual_rotate)] // a method would be a call, see above
 #[cfg_attr(
     all(feature = "arm-state", target_arch = "arm"),
     instruction_set(arm::a32)
 )]
-const fn sha256_compress(state: &mut [u32; 8], block: &mut Block) {
+const fn sha256_compress(state: &mut [u32; 8], tape: &mut Tape) {
     let mut i = 0;
-    while i < 48 {
-        let (w15, w2) = (word!(block, (i + 1)), word!(block, (i + 14)));
-        let s0 = ror!(w15, 7) ^ ror!(w15, 18) ^ (w15 >> 3);
-        let s1 = ror!(w2, 17) ^ ror!(w2, 19) ^ (w2 >> 10);
-        let word = word!(block, i)
-            .wrapping_add(s0)
-            .wrapping_add(word!(block, (i + 9)))
-            .wrapping_add(s1);
-        let at = 4 * (i + 16);
-        block.0[at] = word as u8;
-        block.0[at + 1] = (word >> 8) as u8;
-        block.0[at + 2] = (word >> 16) as u8;
-        block.0[at + 3] = (word >> 24) as u8;
+    while i < 8 {
+        word!(tape, i, state[7 - i]);
         i += 1;
     }
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
     i = 0;
     while i < 64 {
+        let (w, w15, w2) = (word!(tape, i + 8), word!(tape, i + 9), word!(tape, i + 22));
+        let s0 = ror!(w15, 7) ^ ror!(w15, 18) ^ (w15 >> 3);
+        let s1 = ror!(w2, 17) ^ ror!(w2, 19) ^ (w2 >> 10);
+        let next = w
+            .wrapping_add(s0)
+            .wrapping_add(word!(tape, i + 17))
+            .wrapping_add(s1);
+        word!(tape, i + 24, next);
+
         // A rotation of a sum with a rotation takes an instruction less than three.
+        let (g, f, e) = (word!(tape, i + 1), word!(tape, i + 2), word!(tape, i + 3));
         let turned = e ^ ror!(e, 14);
         let turned = e ^ ror!(turned, 5);
         let s1 = ror!(turned, 6);
         let ch = g ^ (e & (f ^ g));
-        let t1 = h
+        let t1 = word!(tape, i)
             .wrapping_add(s1)
             .wrapping_add(ch)
             .wrapping_add(SHA256_K[i])
-            .wrapping_add(word!(block, i));
+            .wrapping_add(w);
+        word!(tape, i + 4, t1.wrapping_add(word!(tape, i + 4)));
+
+        let (c, b, a) = (word!(tape, i + 5), word!(tape, i + 6), word!(tape, i + 7));
         let turned = a ^ ror!(a, 9);
         let turned = a ^ ror!(turned, 11);
         let s0 = ror!(turned, 2);
         let maj = (a & b) ^ (c & (a ^ b));
-        let t2 = s0.wrapping_add(maj);
-        (h, g, f, e, d, c, b, a) = (g, f, e, d.wrapping_add(t1), c, b, a, t1.wrapping_add(t2));
+        word!(tape, i + 8, t1.wrapping_add(s0).wrapping_add(maj));
         i += 1;
     }
-    let add = [a, b, c, d, e, f, g, h];
     i = 0;
     while i < 8 {
-        state[i] = state[i].wrapping_add(add[i]);
+        state[7 - i] = state[7 - i].wrapping_add(word!(tape, i + 64));
         i += 1;
     }
 }
@@ -390,7 +415,7 @@ pub(crate) const fn sha256_of_words(numbers: &[u32], words: usize) -> [u32; 2] {
     loop {
         // Behind the last number comes a block of padding and nothing else.
         let padding = left == 0;
-        let mut block = Block([0; BLOCK]);
+        let mut tape = Tape::BLANK;
         let mut i = 0;
         while i < 16 {
             let word = if !padding {
@@ -406,12 +431,12 @@ pub(crate) const fn sha256_of_words(numbers: &[u32], words: usize) -> [u32; 2] {
             let bytes = word.to_le_bytes();
             let mut k = 0;
             while k < 4 {
-                block.0[4 * i + k] = bytes[k];
+                tape.0[BLOCK.start + 4 * i + k] = bytes[k];
                 k += 1;
             }
             i += 1;
         }
-        sha256_compress(&mut state, &mut block);
+        sha256_compress(&mut state, &mut tape);
         if padding {
             return [state[0], state[1]];
         }
