@@ -22,13 +22,14 @@ pub enum Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
+// In the order of `NorFlashErrorKind`: one becomes the other without a table.
 pub enum FaultKind {
-    /// The driver reported an error.
-    Driver = 1,
     /// Offset or length is no multiple of what the flash wants.
-    NotAligned = 2,
+    NotAligned = 1,
     /// Past the end of the partition.
-    OutOfBounds = 3,
+    OutOfBounds = 2,
+    /// The driver reported an error.
+    Driver = 3,
     /// What was read back is not what was written.
     ReadBack = 4,
     /// The partition is too small, or its sectors and program units cannot be used.
@@ -47,6 +48,7 @@ const OFFSET: u32 = (1 << 27) - 1;
 impl Fault {
     /// A fault of `kind` at byte `offset` of `part`. Offsets from 128 MiB on
     /// are kept as the last below.
+    #[inline(never)]
     pub const fn new(part: Part, offset: u32, kind: FaultKind) -> Self {
         let offset = if offset > OFFSET { OFFSET } else { offset };
         let low = NonZeroU32::MIN.saturating_add(kind as u32 - 1);
@@ -71,8 +73,8 @@ impl Fault {
     /// Why.
     pub const fn kind(self) -> FaultKind {
         match self.0.get() & 7 {
-            2 => FaultKind::NotAligned,
-            3 => FaultKind::OutOfBounds,
+            1 => FaultKind::NotAligned,
+            2 => FaultKind::OutOfBounds,
             4 => FaultKind::ReadBack,
             5 => FaultKind::Geometry,
             _ => FaultKind::Driver,
@@ -82,7 +84,6 @@ impl Fault {
     /// No fault: the update is given up for a reason that is kept elsewhere.
     pub(crate) const GIVEN_UP: Self = Self(NonZeroU32::MAX);
 
-    #[inline(never)]
     pub(crate) fn from_driver<E: NorFlashError>(part: Part, offset: u32, e: &E) -> Self {
         let kind = match e.kind() {
             NorFlashErrorKind::NotAligned => FaultKind::NotAligned,
