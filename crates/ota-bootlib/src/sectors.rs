@@ -88,30 +88,27 @@ impl<P: NorFlash, V: Verify<P>, H: Hooks> Loader<'_, P, V, H> {
     /// The next step, unless it is recorded as done: copies sector `from` of
     /// the other slot to sector `to` of slot `target` and records that.
     pub(crate) fn step(&mut self, target: Part, from: u32, to: u32) -> Result<(), Fault> {
-        let source = match target {
-            Part::Active => Part::Update,
-            _ => Part::Active,
-        };
-        self.step_from(source, from, target, to)
+        self.copy_step(target, false, from, to)
     }
 
     /// As [`step`](Self::step), within the update slot.
     #[cfg(any(feature = "patch-swap", feature = "in-place"))]
     pub(crate) fn step_within(&mut self, from: u32, to: u32) -> Result<(), Fault> {
-        self.step_from(Part::Update, from, Part::Update, to)
+        self.copy_step(Part::Update, true, from, to)
     }
 
+    /// As [`step`](Self::step); with `within` the sector comes from `target` itself.
     #[inline(never)]
-    fn step_from(&mut self, source: Part, from: u32, target: Part, to: u32) -> Result<(), Fault> {
+    fn copy_step(&mut self, target: Part, within: bool, from: u32, to: u32) -> Result<(), Fault> {
         if self.passed() {
             return Ok(());
         }
         let (active, update) = (&mut self.active, &mut self.update);
-        let (from_slot, to_slot) = match (source, target) {
-            (_, Part::Active) => (Some(update), active),
-            (Part::Active, _) => (Some(active), update),
-            _ => (None, update),
+        let (other, to_slot) = match target {
+            Part::Active => (update, active),
+            _ => (active, update),
         };
+        let from_slot = if within { None } else { Some(other) };
         copy_sector(
             (from_slot, from * Self::SECTOR),
             (to_slot, to * Self::SECTOR),
