@@ -112,15 +112,16 @@ impl Row {
 
 /// The boot journal on one partition of two halves.
 ///
-/// In this order: short offsets make short code.
+/// In this order: short offsets make short code, and what begins as zeros lies together.
 #[repr(C)]
 pub struct Journal<P> {
     place: Place<P>,
-    /// Address of the half that holds the state, and of the other one.
-    half: u32,
-    other: u32,
+    /// Sequence number of the next row.
+    seq: u32,
     /// The partition holds no state at all.
     blank: bool,
+    /// Cell of the newest record, when it is a `DELTA` and the last row; else [`NO_CELL`].
+    tail_cell: u8,
     /// The other half holds an older row 0: it is not half-way through a change of halves.
     other_ok: bool,
     /// The last non-blank row is a valid record.
@@ -129,14 +130,13 @@ pub struct Journal<P> {
     closed: bool,
     /// A snapshot was written since the reset.
     settled: bool,
-    /// Cell of the newest record, when it is a `DELTA` and the last row; else [`NO_CELL`].
-    tail_cell: u8,
+    /// Address of the half that holds the state, and of the other one.
+    half: u32,
+    other: u32,
     /// Next row to write.
     next: u32,
     /// Row of the newest snapshot's core.
     core: u32,
-    /// Sequence number of the next row.
-    seq: u32,
     /// The row read last.
     row: Row,
     state: State,
@@ -175,20 +175,21 @@ impl<P: NorFlash> Journal<P> {
     pub(crate) const fn closed(flash: P) -> Self {
         Self {
             place: Place::new(Part::Journal, flash),
-            row: Row::CLOSED,
-            state: State::new(),
-            half: 0,
-            other: 0,
+            seq: 1,
             blank: true,
+            tail_cell: NO_CELL,
             other_ok: false,
             tail_ok: false,
             closed: false,
             settled: false,
-            tail_cell: NO_CELL,
-            unproven: Row::CLOSED,
+            half: 0,
+            other: 0,
             next: 0,
             core: 0,
-            seq: 1,
+            row: Row::CLOSED,
+            // No call: all of the zeros are written by one loop.
+            state: const { State::new() },
+            unproven: Row::CLOSED,
         }
     }
 
@@ -356,18 +357,18 @@ impl<P: NorFlash> Journal<P> {
         let (mut row, rows) = (0, self.rows());
         while row < rows {
             self.read(half, row)?;
-            let found = self.row;
             let is_record = self.saw();
-            if !found.is_blank() {
+            if !self.row.is_blank() {
                 self.next = row + 1;
                 self.tail_ok = is_record;
             }
-            if is_record && found.kind() == CORE {
-                self.take_snapshot(half, row)?;
-            }
-            if is_record && found.kind() == DELTA && found.link() == self.core && !self.blank {
-                found.put(&mut self.state);
-                self.unproven.0[0] = 0;
+            match self.row.kind() {
+                CORE if is_record => self.take_snapshot(half, row)?,
+                DELTA if is_record && self.row.link() == self.core && !self.blank => {
+                    self.row.put(&mut self.state);
+                    self.unproven.0[0] = 0;
+                }
+                _ => {}
             }
             row += 1;
         }
@@ -377,20 +378,16 @@ impl<P: NorFlash> Journal<P> {
     /// Takes the snapshot whose core was just read from row `at`, if it is whole.
     #[inline(always)]
     fn take_snapshot(&mut self, half: u32, at: u32) -> Result<(), Fault> {
-        let core = self.row;
+        let (core, seq) = (self.row, self.row.seq());
         let mut state = State::new();
         core.put(&mut state);
         let mut left = core.link();
-        if left > at {
+        let Some(first) = at.checked_sub(left) else {
             return Ok(());
-        }
-        let first = at - left;
+        };
         while left != 0 {
             self.read(half, at - left)?;
-            if self.row.kind() != PART
-                || self.row.seq().wrapping_add(left) != core.seq()
-                || !self.saw()
-            {
+            if self.row.kind() != PART || self.row.seq().wrapping_add(left) != seq || !self.saw() {
                 return Ok(());
             }
             self.row.put(&mut state);
