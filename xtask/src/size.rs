@@ -14,9 +14,9 @@ struct Image {
     program: Program,
     /// With an RSA-2048 key built in (532 bytes); without a key no RSA is linked.
     key: bool,
-    /// Bytes it should not exceed.
+    /// Bytes it should not exceed: more is an error, for all goals were reached.
     goal: u64,
-    /// Bytes it must not exceed.
+    /// Bytes there are for it.
     limit: u64,
 }
 
@@ -65,7 +65,7 @@ const APP: Image = Image {
     limit: 0xD_6400,
 };
 
-/// Builds and measures all images; an image above its limit is an error.
+/// Builds and measures all images; an image above its goal is an error.
 pub fn all() -> Result<()> {
     let board = Board::find()?;
     let mut images: Vec<&Image> = LOADERS.iter().collect();
@@ -128,8 +128,8 @@ fn table(board: &Board, images: &[&Image]) -> Result<()> {
         images.iter().map(|i| i.limit.to_string()).collect(),
     );
     for (image, (total, _)) in images.iter().zip(&columns) {
-        if *total > image.limit {
-            bail!("{}: {total} bytes of {}", image.name, image.limit);
+        if *total > image.goal.min(image.limit) {
+            bail!("{}: {total} bytes, goal {}", image.name, image.goal);
         }
     }
     Ok(())
