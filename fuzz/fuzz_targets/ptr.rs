@@ -279,8 +279,9 @@ fn built(mut input: Input<'_>, piece: usize) {
     while let [rest @ .., 0] = data {
         data = rest;
     }
-    let wide = if kind & 1 != 0 { 0x80_0000 } else { 0 };
-    patch.extend(&(data.len() as u32 | wide).to_le_bytes()[..3]);
+    // One more than there are.
+    let literals = u32::from(kind >> 6) << 22;
+    patch.extend(&(data.len() as u32 | literals).to_le_bytes()[..3]);
     patch.extend([0; 4]);
     patch.extend(data);
     let before = &pairs[pairs.len() - 2].before[..second as usize];
@@ -332,6 +333,7 @@ fn made(input: &mut Input<'_>, piece: usize) {
         arch: Some(ARCHS[input.below(5)]),
         base: Some(input.u32()),
         lag: input.u8() % 3,
+        instructions: input.flag().then(|| u32::from(input.u16()) % 1000),
     };
     let old = input.bytes(100).repeat(1 + usize::from(input.u8() % 4));
     let mut new = old.clone();

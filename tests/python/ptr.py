@@ -131,19 +131,23 @@ class Number:
 
 
 class Small:
-    """Small counters."""
+    """Small counters, each in 16 bits: p above, n in the lowest four. Plain probabilities
+    have all 16."""
 
     def __init__(self, size):
-        self.v, self.n = [2048] * size, [0] * size
+        self.v = [32768] * size
 
     def p(self, i):
-        return 16 * self.v[i] + 8
+        return self.v[i] & 0xFFF0 | 8
 
     def update(self, i, bit, limit):
-        t = 4095 if bit else 0
-        self.v[i] += ((t - self.v[i]) * RATE[self.n[i]] + 32768) >> 16
-        if self.n[i] < limit:
-            self.n[i] += 1
+        p, n = self.v[i] >> 4, self.v[i] & 15
+        p += (((4095 if bit else 0) - p) * RATE[n] + 32768) >> 16
+        self.v[i] = p << 4 | n + (n < limit)
+
+    def follow(self, i, bit, shift):
+        """Update as a plain probability."""
+        self.v[i] += ((65535 if bit else 0) - self.v[i]) >> shift
 
     def alone(self, c, i):
         bit = c.bit(max(64, min(65471, self.p(i))))
@@ -155,14 +159,32 @@ def new_weights(sets):
     return [[1065] * 8 for _ in range(sets)]
 
 
-def mixed(c, probs, w, shift):
+def mixed(c, probs, w):
+    """Flags."""
     s = [STRETCH[p] for p in probs]
     dot = sum((si * wi) >> 6 for si, wi in zip(s, w))
     p = max(32, min(65504, squash(dot >> 6)))
     bit = c.bit(p)
     err = (65536 * bit - p) >> 2
     for i, si in enumerate(s):
-        w[i] = max(-32768, min(32767, w[i] + ((si * err + (1 << (shift - 1))) >> shift)))
+        w[i] = max(-32768, min(32767, w[i] + ((si * err + 16384) >> 15)))
+    return bit
+
+
+COARSE_S = [(STRETCH[64 * i + 32] + 8) >> 4 for i in range(1024)]
+COARSE_Q = [squash(16 * (i - 128) + 8) for i in range(256)]
+
+
+def coarse(c, probs, w, rate):
+    """Bits of bytes."""
+    s = [COARSE_S[p >> 6] for p in probs]
+    dot = sx(sum(si * wi for si, wi in zip(s, w)), 32)
+    p = COARSE_Q[max(-128, min(127, dot >> 16)) + 128]
+    bit = c.bit(p)
+    err = 65536 * bit - p
+    if abs(err) >= 4096:
+        for i, si in enumerate(s):
+            w[i] = sx(w[i] + (si * err >> rate), 32)
     return bit
 
 
@@ -241,6 +263,10 @@ class Map:
         if t - a[1] - a[2] < b[1] - t:
             return moved(a), False, moved(b)
         return moved(b), False, moved(a)
+
+
+# How a slice codes its literals.
+FULL, PLAIN, FAST = range(3)
 
 
 class Decoder:
@@ -438,12 +464,15 @@ class Decoder:
         return 0, [self.old[o]] * 4, 0, 0, None
 
     # One slice.
-    def slice(self, data, start, end, old_min, wide):
+    def slice(self, data, start, end, old_min, how):
         c = Coder(data)
-        self.c, self.p, self.end, self.old_min, self.wide = c, start, end, old_min, wide
+        self.c, self.p, self.end, self.old_min, self.how = c, start, end, old_min, how
         self.hits, self.hit_w = [Fine(256) for _ in range(6)], new_weights(32)
         self.block_f, self.block_w = Fine(512), new_weights(4)
-        self.small, self.byte_w, self.expect = Small(7168), new_weights(48), Small(256)
+        self.small, self.expect = Small(7168), Small(256)
+        self.byte_w = [[32000, 32000] if how == FAST else [17040] * 8 for _ in range(32)]
+        self.expect_w = [[24000, 36000] for _ in range(32)]  # of fast slices
+        self.byte_w += [[17040] * 7 for _ in range(10)]
         self.cls, self.alt = Fine(128, 2048, 4), Fine(64)
         self.op_f, self.op_w, self.flags = Small(608), new_weights(4), Fine(64)
         self.slots, self.low = Small(256), Small(176)
@@ -472,9 +501,12 @@ class Decoder:
             256 + (6 * prev + min(5, bits(self.literals))) * 4 + 2 * (self.p & 1) + (seg is not None),
             352 + (hash2(self.last & 0xFF, 70 + (self.p & 1)) >> 24),
         ]
-        bit = mixed(c, [self.op_f.p(i) for i in idx], self.op_w[prev], 15)
-        for i in idx:
-            self.op_f.update(i, bit, 15)
+        if self.how != FULL:
+            bit = self.op_f.alone(c, idx[1])
+        else:
+            bit = mixed(c, [self.op_f.p(i) for i in idx], self.op_w[prev])
+            for i in idx:
+                self.op_f.update(i, bit, 15)
         if bit:
             self.literal()
             return
@@ -575,7 +607,7 @@ class Decoder:
             320 + ((blocks & 3) << 5 | risk),
             448 + ((blocks & 15) << 2 | min(3, max(0, bits(n) - 3))),
         ]
-        bit = mixed(self.c, [self.block_f.p[i] for i in idx], self.block_w[blocks & 3], 15)
+        bit = mixed(self.c, [self.block_f.p[i] for i in idx], self.block_w[blocks & 3])
         for i in idx:
             self.block_f.update(i, bit, 60)
         self.blocks = (blocks << 1 | bit) & M32
@@ -592,7 +624,7 @@ class Decoder:
 
     def miss(self, ctx, s):
         idx = [hash2(x & M32, 0x51) >> 24 for x in ctx]
-        bit = mixed(self.c, [t.p[i] for t, i in zip(self.hits, idx)], self.hit_w[s], 15)
+        bit = mixed(self.c, [t.p[i] for t, i in zip(self.hits, idx)], self.hit_w[s])
         for t, i in zip(self.hits, idx):
             t.update(i, bit, 60)
         return bit
@@ -696,7 +728,7 @@ class Decoder:
             hash2(half << 1 | odd, 25),
             hash2(l & 0xFFFF, 26),
         ]
-        d = self.byte_value(ctx, False, None, lambda i: 32 + kind, 11)
+        d = self.byte_value(ctx, None, lambda i: 32 + kind, 11)
         self.last_diff[kind] = d
         self.put((pred + d) & 0xFF)
         return 1
@@ -706,21 +738,20 @@ class Decoder:
         odd, pos, o1, o2 = p & 1, p & 3, l & 0xFF, l >> 8 & 0xFF
         expect = self.back(self.reps[0])
         if self.literals == 0:
-            run = max(1, self.ops & 3) - 1
+            trust = max(1, self.ops & 3) - 1
         elif self.literals == 1:
-            run = 3 + (self.agreed & 1)
+            trust = 3 + (self.agreed & 1)
         else:
-            run = 4 + (self.agreed & 3)
-        if self.wide:
+            trust = 4 + (self.agreed & 3)
+        if self.how != FULL:
             if self.arch in (2, 3):
-                near, before, place = pos << 2 | o1 >> 6, o1, pos
+                ctx = pos << 2 | o1 >> 6, 16 + 3 * pos + min(2, o2 >> 6)
+            elif odd:
+                ctx = 8 + (o1 >> 5), 16 + (o2 >> 5)
             else:
-                near, before, place = odd << 3 | o1 >> 5, o2 if odd else o1, odd
-            ctx = [
-                pos << 8,
-                1024 + (near << 8),
-                hash2(before >> 2, 40 + place),
-            ]
+                ctx = o1 >> 5, 24 + (o2 >> 6)
+            value = self.fast_value if self.how == FAST else self.plain_value
+            b = value(ctx, expect, 8 * pos, trust)
         else:
             ctx = [
                 hash2(pos, 9),
@@ -731,30 +762,26 @@ class Decoder:
                 hash2(l >> 8 if odd else l, 16 + 256 * odd + odd * o1),
                 hash2(l >> 16, 11 + pos),
             ]
-        b = self.byte_value(ctx, self.wide, expect, lambda i: 8 * pos + 7 - i, 15, run)
+            b = self.byte_value(ctx, expect, lambda i: 8 * pos + 7 - i, 15, trust)
         self.put_seen(b)
         self.agreed = self.agreed << 1 & 2 | (expect == b)
         self.literals += 1
         self.ops, self.copy_end = self.ops << 2 & M32, self.p
 
-    def byte_value(self, ctx, wide, expect, weights, limit, run=0):
+    def byte_value(self, ctx, expect, weights, limit, trust=0):
         sym = 1
         x = None if expect is None else 256 | expect
         for i in range(7, -1, -1):
             idx = []
             for k, cx in enumerate(ctx):
-                if wide and k < 2:
-                    idx.append(cx + sym)
-                    continue
-                base, size = (5120, 2048) if wide else (1024 * k, 1024)
                 h = ((cx + sym * 0x9E3579B1) * 0x2545F491) & M32
-                idx.append(base + ((h >> 16) * size >> 16))
+                idx.append(1024 * k + ((h >> 16) * 1024 >> 16))
             probs = [self.small.p(j) for j in idx]
             ex = None
             if x is not None:
-                ex = run << 5 | (x >> (i + 1) == sym) << 4 | (x >> i & 1) << 3 | i
+                ex = trust << 5 | (x >> (i + 1) == sym) << 4 | (x >> i & 1) << 3 | i
                 probs.append(self.expect.p(ex))
-            bit = mixed(self.c, probs, self.byte_w[weights(i)], 17 if wide else 15)
+            bit = coarse(self.c, probs, self.byte_w[weights(i)], 9)
             for j in idx:
                 self.small.update(j, bit, limit)
             if ex is not None:
@@ -762,10 +789,44 @@ class Decoder:
             sym = sym << 1 | bit
         return sym & 0xFF
 
+    def fast_value(self, ctx, expect, row, trust):
+        sym = 1
+        x = None if expect is None else 256 | expect
+        for i in range(7, -1, -1):
+            first, second = (256 * cx + sym for cx in ctx)
+            v = self.small.v
+            if x is not None and x >> (i + 1) == sym:
+                ex = trust << 5 | 16 | (x >> i & 1) << 3 | i
+                w = self.expect_w[row + 7 - i]
+                bit = coarse(self.c, [v[first], self.expect.v[ex]], w, 10)
+                self.expect.follow(ex, bit, 5)
+            else:
+                bit = coarse(self.c, [v[first], v[second]], self.byte_w[row + 7 - i], 10)
+                self.small.follow(second, bit, 4)
+            self.small.follow(first, bit, 4)
+            sym = sym << 1 | bit
+        return sym & 0xFF
+
+    def plain_value(self, ctx, expect, _, trust):
+        sym = 1
+        x = None if expect is None else 256 | expect
+        for i in range(7, -1, -1):
+            at = 256 * ctx[0] + sym
+            p = self.small.v[at]
+            if x is not None and x >> (i + 1) == sym:
+                ex = trust << 5 | 16 | (x >> i & 1) << 3 | i
+                bit = self.c.bit((p + self.expect.v[ex]) // 2 + 8)
+                self.expect.follow(ex, bit, 5)
+            else:
+                bit = self.c.bit(p & 0xFFF0 | 8)
+            self.small.follow(at, bit, 4)
+            sym = sym << 1 | bit
+        return sym & 0xFF
+
 
 def apply(old, patch):
-    if patch[:4] != b"\xd7ptr" or patch[4] != 2 or patch[5] & ~0x1F or patch[7]:
-        raise Refused("not a ptr patch of version 2")
+    if patch[:4] != b"\xd7ptr" or patch[4] != 3 or patch[5] & ~0x1F or patch[7]:
+        raise Refused("not a ptr patch of version 3")
     coded = bool(patch[5] & 0x10)
     size = 72 if coded else 56
     word = lambda at: int.from_bytes(patch[at : at + 4], "little")
@@ -783,8 +844,10 @@ def apply(old, patch):
     at += n
     crcs = []
     for k in range((new_len + 65535) // 65536):
-        n = patch[at] | patch[at + 1] << 8 | (patch[at + 2] & 0x7F) << 16
-        wide = bool(patch[at + 2] & 0x80)
+        n = patch[at] | patch[at + 1] << 8 | (patch[at + 2] & 0x3F) << 16
+        how = patch[at + 2] >> 6
+        if how > FAST:
+            raise Refused("slice header")
         crcs.append(word(at + 3))
         at += 7
         gone = 65536 * max(0, k - lag) if lag else 0
@@ -795,7 +858,7 @@ def apply(old, patch):
             new_lines.decoded(65536 * k),
             new_lines.decoded(min(65536 * (k + 1), new_len)),
             old_lines.decoded(min(gone, old_len)),
-            wide,
+            how,
         )
         at += n
     if at != len(patch):

@@ -153,6 +153,13 @@ impl Program {
             Some(features) => cargo.args(["--no-default-features", "--features", features]),
             None => cargo,
         };
+        // Patches are applied by what downloads them, and that takes a while; in the
+        // loader bytes count.
+        let cargo = if self.name == BOOT2.name {
+            cargo
+        } else {
+            cargo.args(["--config", "profile.board.package.ota-delta.opt-level=3"])
+        };
         Ok(cargo
             .args(["--profile", "board", "-p", self.package, kind, self.name])
             .arg("--")

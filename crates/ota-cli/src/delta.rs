@@ -32,6 +32,10 @@ pub enum Command {
         /// ptr: load address of the image, such as 0x10000 [default: found from its pointers]
         #[arg(long, value_name = "ADDR", value_parser = address)]
         base: Option<u32>,
+        /// ptr: the smallest patch, also where much is new and a device would take twice as
+        /// long for it
+        #[arg(long)]
+        smallest: bool,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -115,12 +119,14 @@ impl Command {
                 slice,
                 arch,
                 base,
+                smallest,
                 json,
             } => {
                 let how = match format {
                     Format::Nbdiff => {
                         only(arch.is_some(), "--arch", "ptr")?;
                         only(base.is_some(), "--base", "ptr")?;
+                        only(smallest, "--smallest", "ptr")?;
                         How::Nbdiff(nbdiff::Options {
                             slice: slice.unwrap_or(nbdiff::SLICE),
                             ..nbdiff::Options::default()
@@ -131,6 +137,7 @@ impl Command {
                         How::Ptr(ptr::Options {
                             arch: arch.and_then(Arch::chosen),
                             base,
+                            instructions: (!smallest).then_some(ptr::INSTRUCTIONS),
                             ..ptr::Options::default()
                         })
                     }

@@ -7,6 +7,7 @@ mod decode;
 #[cfg(feature = "encode")]
 mod encode;
 mod engine;
+mod fast;
 mod header;
 pub mod in_place;
 mod lines;
@@ -20,7 +21,7 @@ mod state;
 mod through;
 mod view;
 #[cfg(feature = "encode")]
-pub use encode::{EncodeError, Options, encode};
+pub use encode::{EncodeError, INSTRUCTIONS, Options, encode};
 #[cfg(feature = "encode")]
 pub use memory::{Memory, digest};
 
@@ -31,8 +32,8 @@ use crate::io::IoError;
 
 /// Output comes in slices of 64 KiB; all coder state starts afresh in each.
 pub const SLICE: u32 = 0x1_0000;
-/// Flag in a slice's length: few literal contexts, in larger tables.
-const WIDE: u32 = 0x80_0000;
+/// From this on the bits of a slice's length say how literals are coded.
+const LITERALS: u32 = 1 << 22;
 /// [`Target::write_new`] gets whole blocks of this many bytes, aligned to it, but for
 /// the image's last one: a multiple of every flash program unit.
 pub const BLOCK: usize = 512;

@@ -111,6 +111,7 @@ fn patch(old: &[u8], new: &[u8], lag: u8) -> Vec<u8> {
         arch: Some(Arch::None),
         base: Some(0),
         lag,
+        ..Options::default()
     };
     encode(old, new, &options, &|_| ()).unwrap()
 }

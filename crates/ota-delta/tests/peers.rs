@@ -5,6 +5,7 @@
 use ota_delta::io::Spliced;
 use ota_delta::xz::{XzDecoder, XzError};
 use ota_delta::{nbdiff, ptr};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -232,6 +233,7 @@ fn nbdiff_of_python_and_ours_in_python() {
 
 #[test]
 fn ptr_in_python() {
+    let mut literals = BTreeSet::new();
     for (seed, arch) in [
         (1, Some(ptr::Arch::Thumb)),
         (2, Some(ptr::Arch::Arm)),
@@ -240,21 +242,39 @@ fn ptr_in_python() {
         (4, None),
     ] {
         let old = sample(seed, 80_000);
-        // The last pair is unrelated: the wide literal model and matches.
+        // The last pair is unrelated: fast literals and matches.
         let new = if arch.is_some() {
             edited(&old, seed)
         } else {
             sample(99, 70_000)
         };
-        let options = ptr::Options {
-            arch,
-            base: Some(0x1_0000),
-            ..ptr::Options::default()
-        };
-        let patch = ptr::encode(&old, &new, &options, &|_| {}).unwrap();
-        let mut memory = ptr::Memory::new(&old);
-        memory.apply(&patch, 1000).unwrap();
-        assert!(memory.new == new);
-        assert!(script("ptr.py", &[], &old, &patch) == new);
+        // The smallest, and what decodes fastest.
+        for instructions in [None, Some(0)] {
+            let options = ptr::Options {
+                arch,
+                base: Some(0x1_0000),
+                instructions,
+                ..ptr::Options::default()
+            };
+            let patch = ptr::encode(&old, &new, &options, &|_| {}).unwrap();
+            let mut memory = ptr::Memory::new(&old);
+            memory.apply(&patch, 1000).unwrap();
+            assert!(memory.new == new);
+            assert!(script("ptr.py", &[], &old, &patch) == new);
+            literals.extend(literals_of(&patch));
+        }
     }
+    assert_eq!(literals, BTreeSet::from([0, 1, 2]), "full, plain, fast");
+}
+
+/// How the slices of a patch code their literals.
+fn literals_of(patch: &[u8]) -> Vec<u8> {
+    let number = |at: usize, n| (0..n).fold(0, |v, i| v | usize::from(patch[at + i]) << (8 * i));
+    let mut at = ptr::HEADER_LEN + 2 + number(ptr::HEADER_LEN, 2);
+    let mut out = Vec::new();
+    while at < patch.len() {
+        out.push(patch[at + 2] >> 6);
+        at += 7 + (number(at, 3) & 0x3F_FFFF);
+    }
+    out
 }

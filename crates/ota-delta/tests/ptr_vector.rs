@@ -1,4 +1,4 @@
-//! ptr: a patch of format version 2 that every later decoder must take, and any pair of
+//! ptr: a patch of format version 3 that every later decoder must take, and any pair of
 //! images there and back.
 #![cfg(feature = "encode")]
 
@@ -31,9 +31,9 @@ fn image(moved: bool) -> Vec<u8> {
 
 /// Made by our encoder, taken by `tests/python/ptr.py`.
 const PATCH: &str = "\
-d77074720201010058020000600200009b818a613a9ddbf9c6befb46921bea4dac0bbd678486 \
-    9e4a9cf47048bcd7464700000100ce1bf17c0d00000007ffffbbda088926394dbd110000cc81 \
-    8b9e867d4c3daf1163c9701d1fb205b6904d7f";
+d77074720301010058020000600200009b818a613a9ddbf9c6befb46921bea4dac0bbd678486 \
+    9e4a9cf47048bcd746470000010012f740410d00000007ffffbbda088926394dbd110000cc81 \
+    8b9e867db94ace3dda8c339a02173812c7a045";
 
 #[test]
 fn a_patch_of_this_version_stays_good() {

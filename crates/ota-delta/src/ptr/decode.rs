@@ -1,18 +1,22 @@
 //! The streaming decoder.
 
 use super::engine::{Engine, Op, Params, Truth};
+use super::fast::Literals;
 use super::header::{Arch, HEADER_LEN_CODED, Header};
 use super::lines::{Lines, line_crc};
 use super::map::{Map, MapCoder};
 use super::model::{Bits, RangeDecoder};
 use super::through::{Io, Through};
-use super::{Error, SLICE, Target, WIDE};
+use super::{Error, LITERALS, SLICE, Target};
 use ota_verify::Crc32;
 
 /// Input held back: a step begins only with `RESERVE` bytes, or the segment's end, in
 /// sight, and takes fewer.
 const INPUT: usize = 320;
 const RESERVE: usize = 256;
+/// Literals taken in one step: none takes more than 15 bytes of input, and what may
+/// follow them no more than 80.
+const BURST: u32 = 11;
 /// Bytes of a slice's header: length of its data and CRC-32 of its output.
 pub(crate) const SLICE_HEADER: usize = 7;
 /// Bytes of the map's header: its length.
@@ -30,7 +34,7 @@ enum Stage {
     Done,
 }
 
-/// Applies a patch as it arrives. One value of at most 30 KiB, all zeros until used, so
+/// Applies a patch as it arrives. One value of less than 31 KiB, all zeros until used, so
 /// that it can be a `static` that takes no room in an image.
 pub struct Decoder {
     engine: Engine,
@@ -228,12 +232,13 @@ impl Decoder {
             }
             _ => {
                 let len = u32::from_le_bytes([a, b, c, 0]);
-                self.left = len & !WIDE;
+                self.left = len & (LITERALS - 1);
                 self.want_crc = u32::from_le_bytes([d, e, f, g]);
+                let literals = Literals::from_bits(len / LITERALS).ok_or(Error::SliceHeader)?;
                 if self.slice < self.first {
                     self.stage = Stage::Skip;
                 } else {
-                    self.begin_slice(target, len & WIDE != 0)?;
+                    self.begin_slice(target, literals)?;
                     self.stage = Stage::Slice;
                 }
             }
@@ -275,7 +280,7 @@ impl Decoder {
     }
 
     #[inline(never)]
-    fn begin_slice(&mut self, target: &mut dyn Target, wide: bool) -> Result<(), Error> {
+    fn begin_slice(&mut self, target: &mut dyn Target, literals: Literals) -> Result<(), Error> {
         let start = self.slice * SLICE;
         let end = (start + SLICE).min(self.header.new_len);
         let io = &mut self.io;
@@ -298,8 +303,13 @@ impl Decoder {
         let old_min = io.old_lines.decoded(gone.min(self.header.old_len));
         // In place, what is cached may have been overwritten since.
         io.old_have = 0;
-        self.engine
-            .begin(io.put, io.new_lines.decoded(end), old_min, io.old_len, wide);
+        self.engine.begin(
+            io.put,
+            io.new_lines.decoded(end),
+            old_min,
+            io.old_len,
+            literals,
+        );
         self.started = false;
         Ok(())
     }
@@ -343,6 +353,7 @@ impl Decoder {
                     op: Op::Literal,
                     new: &[],
                     seen: &[],
+                    burst: BURST,
                 };
                 self.engine
                     .step(&mut bits, &mut env, &self.par, &truth)

@@ -1,5 +1,6 @@
 //! Making ptr patches.
 
+mod budget;
 mod detect;
 mod lz;
 mod plan;
@@ -7,13 +8,15 @@ mod range;
 mod search;
 
 use super::engine::{Engine, Env, Op, Params, Truth};
+use super::fast::Literals;
 use super::header::{Arch, HEADER_LEN_CODED, Header, LineCoding};
 use super::lines::{CODED, Lines};
 use super::map::{Map, MapCoder};
 use super::memory::digest;
 use super::model::Coder;
-use super::{SLICE, WIDE};
+use super::{LITERALS, SLICE};
 use crate::matching::Match;
+use budget::{Body, Slice};
 use ota_verify::crc32;
 use range::RangeEncoder;
 use std::boxed::Box;
@@ -30,7 +33,15 @@ pub struct Options {
     pub base: Option<u32>,
     /// [`Header::lag`]. 1, the default, makes patches for in-place use too.
     pub lag: u8,
+    /// How many instructions of an ARM9 core a byte of the new image may take to make,
+    /// about: where all takes longer, what is new is coded in a faster way that needs more
+    /// bytes, and in the fastest there is if that does not suffice. `None`: the smallest
+    /// patch, which takes up to 1,300 a byte where everything is new.
+    pub instructions: Option<u32>,
 }
+
+/// [`Options::instructions`] by default: 500,000 bytes take 2.5 s at 120 MHz.
+pub const INSTRUCTIONS: u32 = 600;
 
 impl Default for Options {
     fn default() -> Self {
@@ -38,6 +49,7 @@ impl Default for Options {
             arch: None,
             base: None,
             lag: 1,
+            instructions: Some(INSTRUCTIONS),
         }
     }
 }
@@ -97,10 +109,12 @@ struct Try {
     map: usize,
     /// Matches inside inserted bytes; else literals only.
     lz: bool,
+    /// Time counts too: that of a literal so many bits/16.
+    haste: u32,
 }
 
 struct Coded {
-    body: Vec<u8>,
+    body: Body,
     how: Try,
 }
 
@@ -124,7 +138,7 @@ impl Pair<'_> {
         sources: Option<&lz::Sources<'_>>,
         most: &AtomicUsize,
         step: u32,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Body> {
         let mut par = self.params(t);
         let mut rc = RangeEncoder::new();
         let mut mc = MapCoder::new();
@@ -138,9 +152,11 @@ impl Pair<'_> {
         }
         mc.code(&mut rc, numbers, None);
         par.map.index();
-        let map = rc.finish();
-        let mut body = (map.len() as u16).to_le_bytes().to_vec();
-        body.extend(map);
+        let mut body = Body {
+            map: rc.finish(),
+            slices: Vec::new(),
+        };
+        let mut len = body.map.len();
 
         let mut seen = self.new.clone();
         let mut chains = lz::Chains::new(&self.new);
@@ -160,17 +176,22 @@ impl Pair<'_> {
                 lz::view_part(t.arch, &self.new, g.from, g.to, &mut seen);
             }
             if let (true, Some(s)) = (t.lz, sources) {
-                ops = self.improve(&ops, &gaps, &b, &seen, s, &mut chains, &par, &mut engine);
+                let par = (&par, t.haste);
+                ops = self.improve(&ops, &gaps, &b, &seen, s, &mut chains, par, &mut engine);
             }
             // Slices with many literals do better with fewer, larger tables.
             let literals = ops.iter().filter(|o| **o == Op::Literal).count();
-            let mut data: Option<(bool, Vec<u8>)> = None;
-            let models: &[bool] = match (literals < 4096, t.lz) {
-                (true, _) => &[false],
-                (_, false) => &[true],
-                _ => &[false, true],
+            let models: &[Literals] = match (literals < 4096, t.lz) {
+                _ if t.haste != 0 => &[Literals::Fast, Literals::Plain],
+                (true, _) => &[Literals::Full],
+                (_, false) => &[Literals::Fast],
+                _ => &[Literals::Full, Literals::Fast],
             };
-            for wide in models {
+            let stored =
+                &self.new_stored[(k * SLICE) as usize..((k + 1) * SLICE).min(new_len) as usize];
+            let crc = crc32(stored);
+            let mut ways = Vec::new();
+            for how in models {
                 let mut rc = RangeEncoder::new();
                 self.run(
                     &mut rc,
@@ -179,22 +200,19 @@ impl Pair<'_> {
                     &ops,
                     &b,
                     &seen,
-                    *wide,
+                    *how,
                     &mut |_, _| {},
                 );
-                let made = rc.finish();
-                if data.as_ref().is_none_or(|(_, d)| made.len() < d.len()) {
-                    data = Some((*wide, made));
-                }
+                ways.push(Slice {
+                    how: *how,
+                    instructions: rc.work.instructions(&ops, *how),
+                    data: rc.finish(),
+                    crc,
+                });
             }
-            let (wide, data) = data.unwrap_or_default();
-            let stored =
-                &self.new_stored[(k * SLICE) as usize..((k + 1) * SLICE).min(new_len) as usize];
-            let len = data.len() as u32 | if wide { WIDE } else { 0 };
-            body.extend_from_slice(&len.to_le_bytes()[..3]);
-            body.extend_from_slice(&crc32(stored).to_le_bytes());
-            body.extend(data);
-            if body.len() > most.load(Ordering::Relaxed) {
+            len += ways.iter().map(|w| w.data.len()).min().unwrap_or(0);
+            body.slices.push(ways);
+            if len > most.load(Ordering::Relaxed) {
                 return None;
             }
         }
@@ -232,14 +250,14 @@ impl Pair<'_> {
         ops: &[Op],
         b: &plan::Bounds,
         seen: &[u8],
-        wide: bool,
+        how: Literals,
         after: &mut dyn FnMut(&mut C, u32),
     ) {
         let mut env = Memory {
             old: &self.old,
             new: &self.new,
         };
-        engine.begin(b.start, b.end, b.old_min, par.old_len, wide);
+        engine.begin(b.start, b.end, b.old_min, par.old_len, how);
         let mut ops = ops.iter();
         let mut literals = 0;
         while !engine.done() {
@@ -265,6 +283,7 @@ impl Pair<'_> {
                 op,
                 new: &self.new,
                 seen,
+                burst: 1,
             };
             if engine.step(c, &mut env, par, &truth).is_err() {
                 unreachable!("an op was planned out of range");
@@ -274,14 +293,15 @@ impl Pair<'_> {
     }
 
     /// What literals cost among these ops, without the flag that says so, in 1/16 bit;
-    /// those of other bytes stay as they are. Returns what all ops cost.
+    /// and `haste` on top; those of other bytes stay as they are. Returns what all ops
+    /// cost, that included.
     #[allow(clippy::too_many_arguments)]
     fn measure(
         &self,
         ops: &[Op],
         b: &plan::Bounds,
         seen: &[u8],
-        par: &Params,
+        (par, haste): (&Params, u32),
         engine: &mut Engine,
         prices: Option<&lz::Prices>,
         costs: &mut [u32],
@@ -309,12 +329,19 @@ impl Pair<'_> {
         }
         let mut meter = Meter(0);
         let mut at = b.start;
-        let wide = n >= 4096;
+        let how = if n >= 4096 {
+            Literals::Fast
+        } else {
+            Literals::Full
+        };
         let mut sum = 0;
-        self.run(&mut meter, engine, par, ops, b, seen, wide, &mut |m, p| {
+        self.run(&mut meter, engine, par, ops, b, seen, how, &mut |m, p| {
             let flag = flags.get((at - b.start) as usize).copied().flatten();
             if let (Some(flag), true) = (flag, p == at + 1) {
-                costs[at as usize] = ((m.0 >> 12) as u32).saturating_sub(flag);
+                costs[at as usize] = ((m.0 >> 12) as u32).saturating_sub(flag) + haste;
+                sum += u64::from(haste) << 12;
+            } else if let Some(prices) = prices.filter(|_| p > at) {
+                sum += u64::from(prices.time(p - at)) << 12;
             }
             sum += m.0;
             (m.0, at) = (0, p);
@@ -332,12 +359,12 @@ impl Pair<'_> {
         seen: &[u8],
         s: &lz::Sources<'_>,
         chains: &mut lz::Chains,
-        par: &Params,
+        (par, haste): (&Params, u32),
         engine: &mut Engine,
     ) -> Vec<Op> {
         // What the bytes would cost as literals.
         let mut costs = std::vec![0; self.new.len()];
-        self.measure(ops, b, seen, par, engine, None, &mut costs);
+        self.measure(ops, b, seen, (par, haste), engine, None, &mut costs);
         let old_min = b.old_min as usize;
         let found: Vec<_> = gaps
             .iter()
@@ -346,7 +373,7 @@ impl Pair<'_> {
         let mut counts = lz::Counts::new();
         let (mut best, mut least) = (Vec::new(), u64::MAX);
         for _ in 0..ROUNDS {
-            let prices = counts.prices();
+            let prices = counts.prices(haste);
             counts = lz::Counts::none();
             let mut out = Vec::new();
             let mut reps = [self.old.len() as u32, 0, 0, 0];
@@ -380,8 +407,9 @@ impl Pair<'_> {
                     g += 1;
                 }
             }
-            let prices = Some(counts.prices());
-            let sum = self.measure(&out, b, seen, par, engine, prices.as_ref(), &mut costs);
+            let prices = Some(counts.prices(haste));
+            let prices = prices.as_ref();
+            let sum = self.measure(&out, b, seen, (par, haste), engine, prices, &mut costs);
             if sum < least {
                 (best, least) = (out, sum);
             }
@@ -473,6 +501,16 @@ fn with_lines(
     let mut head = [0; HEADER_LEN_CODED];
     let n = header.write(&mut head);
     let mut out = head[..n].to_vec();
-    out.extend(coded.body);
+    let most = options
+        .instructions
+        .map(|n| u64::from(n) * new.len() as u64);
+    out.extend_from_slice(&(coded.body.map.len() as u16).to_le_bytes());
+    out.extend_from_slice(&coded.body.map);
+    for slice in budget::choose(&coded.body, most) {
+        let len = slice.data.len() as u32 | (slice.how as u32 * LITERALS);
+        out.extend_from_slice(&len.to_le_bytes()[..3]);
+        out.extend_from_slice(&slice.crc.to_le_bytes());
+        out.extend_from_slice(&slice.data);
+    }
     Some(out)
 }

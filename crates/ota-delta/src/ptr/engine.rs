@@ -1,7 +1,9 @@
 //! The codec: one state machine that the encoder and the decoder both run.
 //! `docs/delta-format.md`, section 7.
 
+use super::fast::Literals;
 use super::header::Arch;
+use super::lz::LITERAL;
 use super::map::Map;
 use super::model::Coder;
 use super::predict::{Unit, branch_target, kind};
@@ -39,6 +41,8 @@ pub(crate) struct Truth<'a> {
     pub new: &'a [u8],
     /// The new image outside of copies: calls absolute.
     pub seen: &'a [u8],
+    /// Literals that one step may take in a row; `op` tells of one.
+    pub burst: u32,
 }
 
 impl Truth<'_> {
@@ -80,8 +84,8 @@ pub(crate) struct Walk {
     pub disp: u32,
     /// Recent distances: back in the new image, which comes behind the old one.
     pub reps: [u32; 4],
-    /// Which literal model this slice has.
-    pub wide: bool,
+    /// How this slice codes literals.
+    pub how: Literals,
     pub block_end: u32,
     /// The last four bytes put, the newest lowest.
     pub last: u32,
@@ -91,6 +95,8 @@ pub(crate) struct Walk {
     /// Whether the last literals were what was expected, the newest in bit 0.
     pub agreed: u32,
     pub held: Held,
+    /// Where a halfword of the new image ends, 0 for none, and what it is as seen.
+    pub looked: (u32, u32),
     /// Miss flags of units and blocks, bytes since the last miss.
     pub hist: u32,
     pub blocks: u32,
@@ -114,13 +120,14 @@ impl Walk {
             copy_end: start,
             disp: 0,
             reps: [0; 4],
-            wide: false,
+            how: Literals::Full,
             block_end: start,
             last: 0,
             ops: 0,
             literals: 0,
             agreed: 0,
             held: Held::NONE,
+            looked: (0, 0),
             hist: 0,
             blocks: 0,
             run: 0,
@@ -151,10 +158,10 @@ impl Engine {
     }
 
     /// Starts the slice of new bytes `[start, end)`; old bytes before `old_min` are gone.
-    pub fn begin(&mut self, start: u32, end: u32, old_min: u32, old_len: u32, wide: bool) {
-        self.m.reset();
+    pub fn begin(&mut self, start: u32, end: u32, old_min: u32, old_len: u32, how: Literals) {
+        self.m.reset(how);
         self.w = Walk {
-            wide,
+            how,
             reps: [old_len, 0, 0, 0],
             ..Walk::new(start, end, old_min)
         };
@@ -190,7 +197,15 @@ impl Engine {
         t: &Truth<'_>,
     ) -> Result<(), BadRange> {
         if self.at_op() {
-            return self.op(c, e, par, t);
+            for _ in 0..t.burst {
+                if self.op(c, e, par, t)? != LITERAL || self.done() {
+                    break;
+                }
+            }
+            if self.done() {
+                self.release(e);
+            }
+            return Ok(());
         }
         if self.w.p >= self.w.block_end {
             self.block(c, e, par, t);
@@ -418,10 +433,8 @@ impl Engine {
             ];
             let how = Byte {
                 ctx,
-                inputs: 7,
-                wide: false,
                 expect: 0,
-                run: 0,
+                trust: 0,
                 set: 32 + u.kind,
                 by_bit: false,
                 limit: 11,

@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 4] = [0xD7, b'p', b't', b'r'];
 pub const HEADER_LEN: usize = 56;
 /// Bytes of the header of a patch between line-coded images.
 pub(crate) const HEADER_LEN_CODED: usize = HEADER_LEN + 16;
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Which instructions the prediction understands. A wrong one costs size, never
 /// correctness.

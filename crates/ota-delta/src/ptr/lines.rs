@@ -54,6 +54,26 @@ impl Lines {
         }
     }
 
+    /// Decoded bytes before `p` that are stored right before it, without a gap; some of
+    /// them where there are many.
+    pub fn back(&self, p: u32) -> u32 {
+        let q = p.wrapping_sub(self.start);
+        if p < self.start || self.count == 0 {
+            p
+        } else if q < LINE * self.count {
+            q & 31
+        } else {
+            q - LINE * self.count
+        }
+    }
+
+    /// Place of decoded byte `p` in its line, if it is in one.
+    #[inline]
+    pub fn column(&self, p: u32) -> Option<u32> {
+        let q = p.wrapping_sub(self.start);
+        (q < LINE * self.count).then_some(q & (LINE - 1))
+    }
+
     /// Offset of stored byte `x` in its line, if it is in one.
     pub fn in_line(&self, x: u32) -> Option<u32> {
         let q = x.wrapping_sub(self.start);
@@ -61,13 +81,26 @@ impl Lines {
     }
 }
 
+/// What four bits at the top of the register become.
+static CRC: [u16; 16] = {
+    let mut t = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        let (mut c, mut n) = ((i as u16) << 12, 0);
+        while n < 4 {
+            c = c << 1 ^ if c & 0x8000 != 0 { 0x8005 } else { 0 };
+            n += 1;
+        }
+        t[i] = c;
+        i += 1;
+    }
+    t
+};
+
 /// Continues a line's CRC.
 pub(crate) fn line_crc(crc: u16, b: u8) -> u16 {
-    let mut c = crc ^ u16::from(b) << 8;
-    for _ in 0..8 {
-        c = c << 1 ^ if c & 0x8000 != 0 { 0x8005 } else { 0 };
-    }
-    c
+    let nibble = |c: u16| c << 4 ^ CRC.get(usize::from(c >> 12)).copied().unwrap_or(0);
+    nibble(nibble(crc ^ u16::from(b) << 8))
 }
 
 #[cfg(test)]
@@ -91,6 +124,7 @@ mod tests {
         };
         for p in 0..300 {
             assert_eq!(l.decoded(l.stored(p)), p);
+            assert_eq!(l.stored(p - l.back(p)), l.stored(p) - l.back(p));
             assert_eq!(
                 l.stored(p + l.run(p, 10) - 1),
                 l.stored(p) + l.run(p, 10) - 1

@@ -1,22 +1,32 @@
 //! What is not copied approximately: literals and exact matches, and where copies come
 //! from. `docs/delta-format.md`, sections 7.1 and 7.4.
 
-use super::engine::{BadRange, Engine, Env, Op, Params, Truth, bucket};
+use super::engine::{BadRange, Engine, Env, Op, Params, Truth};
+use super::fast::{Literals, Place};
 use super::header::Arch;
 use super::map::Segment;
 use super::model::Coder;
 use super::state::{Byte, hash};
-use super::view::seen;
+use super::view::{seen, seen_half};
 
 /// Kinds of ops as remembered.
-const LITERAL: u32 = 0;
+pub(super) const LITERAL: u32 = 0;
 const COPY: u32 = 1;
 const MATCH: u32 = 2;
 const REPEAT: u32 = 3;
 /// Least length of a match at a new distance.
 pub(crate) const LEAST: u32 = 2;
 
+/// Bits of a number, at most 5; the core has no instruction that counts them.
+fn few(v: u32) -> u32 {
+    [1, 2, 4, 8, 16]
+        .iter()
+        .map(|least| u32::from(v >= *least))
+        .sum()
+}
+
 impl Engine {
+    /// Codes an op; returns its kind.
     #[inline(never)]
     pub(super) fn op<C: Coder, E: Env>(
         &mut self,
@@ -24,18 +34,18 @@ impl Engine {
         e: &mut E,
         par: &Params,
         t: &Truth<'_>,
-    ) -> Result<(), BadRange> {
+    ) -> Result<u32, BadRange> {
         let w = &self.w;
         let p = w.p;
         let seg = par.map.at_new(p);
         let prev = w.ops & 3;
         let ctx = [
             (w.ops & 63) << 2 | p & 3,
-            256 + ((prev * 6 + bucket(w.literals).min(5)) << 2 | (p & 1) << 1)
-                + u32::from(seg.is_some()),
+            256 + ((prev * 6 + few(w.literals)) << 2 | (p & 1) << 1) + u32::from(seg.is_some()),
             352 + (hash(w.last & 0xFF, 70 + (p & 1)) >> 24),
         ];
-        let literal = self.m.literal(c, ctx, prev, u32::from(t.op == Op::Literal));
+        let is = u32::from(t.op == Op::Literal);
+        let literal = self.m.literal(c, ctx, w.how, prev, is);
         if literal == 1 {
             self.literal(c, e, par, t);
         } else {
@@ -48,22 +58,19 @@ impl Engine {
                 self.repeat(c, e, par, t)?;
             }
         }
-        if self.done() {
-            self.release(e);
-        }
-        Ok(())
+        Ok(self.w.ops & 3)
     }
 
     /// Hands on what waits for the rest of a call.
-    fn release<E: Env>(&mut self, e: &mut E) {
-        self.w.held.flush(&mut |b| e.put(b));
+    pub(super) fn release<E: Env>(&mut self, e: &mut E) {
+        self.w.held.flush(|b| e.put(b));
     }
 
     fn put_seen<E: Env>(&mut self, e: &mut E, par: &Params, b: u8) {
         let w = &mut self.w;
         w.last = w.last << 8 | u32::from(b);
         w.p += 1;
-        w.held.push(par.arch, b, w.p, &mut |b| e.put(b));
+        w.held.push(par.arch, b, w.p, |b| e.put(b));
     }
 
     /// How many of `len` bytes a match would get right.
@@ -91,20 +98,37 @@ impl Engine {
     }
 
     /// The byte `dist` back, calls absolute.
-    pub(crate) fn back<E: Env>(&self, e: &mut E, par: &Params, dist: u32) -> Option<u8> {
+    #[inline]
+    pub(crate) fn back<E: Env>(&mut self, e: &mut E, par: &Params, dist: u32) -> Option<u8> {
         let w = &self.w;
+        let at = w.p.wrapping_sub(dist);
+        // Mostly the other byte of a halfword that was looked at a moment ago.
+        if w.looked.0 == at | 1 && (8..=w.p).contains(&dist) {
+            return Some((w.looked.1 >> (8 * (at & 1))) as u8);
+        }
+        self.look_back(e, par, dist)
+    }
+
+    #[inline(never)]
+    fn look_back<E: Env>(&mut self, e: &mut E, par: &Params, dist: u32) -> Option<u8> {
+        let w = &mut self.w;
         let p = w.p;
         if dist == 0 {
             None
         } else if dist <= p.wrapping_sub(w.start).min(4) {
             Some((w.last >> (8 * (dist - 1))) as u8)
         } else if dist <= p {
+            let at = p - dist;
+            if par.arch == Arch::Thumb && dist >= 8 {
+                let half = |at| u32::from(e.made(at)) | u32::from(e.made(at + 1)) << 8;
+                w.looked = (at | 1, seen_half(at & !1, half));
+                return Some((w.looked.1 >> (8 * (at & 1))) as u8);
+            }
             let hi = p.saturating_sub(3);
-            Some(seen(par.arch, p - dist, (0, hi), &mut |at| e.made(at)))
+            Some(seen(par.arch, at, (0, hi), |at| e.made(at)))
         } else {
             let at = par.old_len.checked_sub(dist - p)?;
-            (at >= w.old_min)
-                .then(|| seen(par.arch, at, (w.old_min, par.old_len), &mut |at| e.old(at)))
+            (at >= w.old_min).then(|| seen(par.arch, at, (w.old_min, par.old_len), |at| e.old(at)))
         }
     }
 
@@ -247,49 +271,40 @@ impl Engine {
 
     #[inline(never)]
     fn literal<C: Coder, E: Env>(&mut self, c: &mut C, e: &mut E, par: &Params, t: &Truth<'_>) {
+        let dist = self.w.reps[0];
+        // What would come if the last copy or match went on.
+        let expect = self.back(e, par, dist).map_or(0, |b| 256 | u32::from(b));
         let w = &self.w;
         let (l, p) = (w.last, w.p);
         let (pos, odd) = (p & 3, p & 1);
         let o1 = l & 0xFF;
-        // What would come if the last copy or match went on.
-        let expect = self
-            .back(e, par, w.reps[0])
-            .map_or(0, |b| 256 | u32::from(b));
         // How far that can be trusted.
-        let run = match w.literals {
+        let trust = match w.literals {
             0 => (w.ops & 3).max(1) - 1,
             1 => 3 + (w.agreed & 1),
             _ => 4 + (w.agreed & 3),
         };
-        let mut how = Byte {
-            ctx: [0; 7],
-            inputs: 7,
-            wide: false,
-            expect,
-            run,
-            set: pos * 8,
-            by_bit: true,
-            limit: 15,
-        };
-        if w.wide {
-            how.wide = true;
-            how.inputs = 3;
+        let b = if w.how != Literals::Full {
+            let o2 = l >> 8 & 0xFF;
             // Four-byte instructions by place and byte before; else by halves.
-            let (near, before, place) = if matches!(par.arch, Arch::Arm | Arch::A64) {
-                (pos << 2 | o1 >> 6, o1, pos)
+            let ctx = if matches!(par.arch, Arch::Arm | Arch::A64) {
+                [pos << 2 | o1 >> 6, 16 + 3 * pos + (o2 >> 6).min(2)]
+            } else if odd == 0 {
+                [o1 >> 5, 24 + (o2 >> 6)]
             } else {
-                let high = if odd == 0 { o1 } else { l >> 8 & 0xFF };
-                (odd << 3 | o1 >> 5, high, odd)
+                [8 + (o1 >> 5), 16 + (o2 >> 5)]
             };
-            how.ctx = [
-                pos << 8,
-                1024 + (near << 8),
-                hash(before >> 2, 40 + place),
-                0,
-                0,
-                0,
-                0,
-            ];
+            let at = Place {
+                pos,
+                ctx,
+                expect,
+                trust,
+            };
+            if w.how == Literals::Plain {
+                self.m.plain_literal(c, &at, t.seen(p))
+            } else {
+                self.m.fast_literal(c, &at, t.seen(p))
+            }
         } else {
             // The last whole aligned halfword, and word, as far as known.
             let (half, word) = if odd == 0 {
@@ -297,17 +312,24 @@ impl Engine {
             } else {
                 (l >> 8 & 0xFFFF, l >> 8)
             };
-            how.ctx = [
-                hash(pos, 9),
-                hash(o1, 1 + odd),
-                hash(l & 0xFFFF, 3 + odd),
-                hash(l & 0xFF_FFFF, 5),
-                hash(half, 6 + pos),
-                hash(word, 16 + odd * 256 + odd * o1),
-                hash(l >> 16 & 0xFFFF, 11 + pos),
-            ];
-        }
-        let b = self.m.byte(c, &how, t.seen(p));
+            let how = Byte {
+                ctx: [
+                    hash(pos, 9),
+                    hash(o1, 1 + odd),
+                    hash(l & 0xFFFF, 3 + odd),
+                    hash(l & 0xFF_FFFF, 5),
+                    hash(half, 6 + pos),
+                    hash(word, 16 + odd * 256 + odd * o1),
+                    hash(l >> 16 & 0xFFFF, 11 + pos),
+                ],
+                expect,
+                trust,
+                set: pos * 8,
+                by_bit: true,
+                limit: 15,
+            };
+            self.m.byte(c, &how, t.seen(p))
+        };
         self.put_seen(e, par, b as u8);
         let w = &mut self.w;
         w.agreed = w.agreed << 1 | u32::from(expect & 0xFF == b && expect != 0);

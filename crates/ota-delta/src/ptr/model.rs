@@ -6,6 +6,16 @@
 pub(crate) trait Coder {
     /// `p` is the probability of a 1 in 1/65536, within 1..=65535.
     fn code(&mut self, bit: u32, p: u32) -> u32;
+    /// The same of a bit that one counter tells or none, copied to its caller.
+    #[inline(always)]
+    fn code_flag(&mut self, bit: u32, p: u32) -> u32 {
+        self.code(bit, p)
+    }
+    /// The same of a bit of a byte.
+    #[inline(always)]
+    fn code_here(&mut self, bit: u32, p: u32) -> u32 {
+        self.code(bit, p)
+    }
 }
 
 /// 65536 / (1 + e^-(i/8)), i = 0..=96.
@@ -53,6 +63,36 @@ const fn stretch_table<const N: usize>(step: u32) -> [i16; N] {
             x += 1;
         }
         t[i] = x as i16;
+        i += 1;
+    }
+    t
+}
+
+/// [`stretch`] of a small counter by its highest ten bits, in 1/16.
+const fn coarse_stretch() -> [i8; 1024] {
+    let mut t = [0i8; 1024];
+    let mut i = 0;
+    while i < 1024 {
+        let p = 64 * i + 32;
+        let x = if p < 1024 {
+            STRETCH_LOW[p]
+        } else if p >= 64512 {
+            -STRETCH_LOW[65535 - p]
+        } else {
+            STRETCH[i]
+        };
+        t[i] = ((x + 8) >> 4) as i8;
+        i += 1;
+    }
+    t
+}
+
+/// `squash` in steps of 1/16, each at its middle.
+const fn coarse_squash() -> [u16; 256] {
+    let mut t = [0u16; 256];
+    let mut i = 0;
+    while i < 256 {
+        t[i] = squash_const(16 * (i as i32 - 128) + 8) as u16;
         i += 1;
     }
     t
@@ -123,8 +163,9 @@ impl<const N: usize> Table<N> {
     }
 
     /// Codes a bit by one counter alone.
+    #[inline(never)]
     pub fn code<C: Coder>(&mut self, c: &mut C, i: usize, bit: u32) -> u32 {
-        let bit = c.code(bit, u32::from(self.p(i)).clamp(64, 65535 - 64));
+        let bit = c.code_flag(bit, u32::from(self.p(i)).clamp(64, 65535 - 64));
         self.update(i, bit, LIMIT_ALONE);
         bit
     }
@@ -174,61 +215,89 @@ impl<const N: usize> SmallTable<N> {
         }
     }
 
+    pub fn all(&mut self) -> &mut [Small; N] {
+        &mut self.0
+    }
+
+    pub fn blocks(&mut self) -> &mut [[Small; 256]] {
+        self.0.as_chunks_mut().0
+    }
+
     /// Codes a bit by one counter alone.
+    #[inline(never)]
     pub fn code<C: Coder>(&mut self, c: &mut C, i: usize, bit: u32) -> u32 {
-        let bit = c.code(bit, u32::from(self.p(i)).clamp(64, 65536 - 65));
+        let bit = c.code_flag(bit, u32::from(self.p(i)).clamp(64, 65536 - 65));
         self.update(i, bit, 15);
         bit
     }
 }
 
-/// Mixes up to `N` predictions. One weight set of `N` per context; 4096 is one.
+/// One weight set of so many inputs per context; 4096 is one.
 pub(crate) const INPUTS: usize = 8;
 pub(crate) type Weights = [i16; INPUTS];
 
-/// The inputs of one decision.
-pub(crate) struct Mix {
-    st: [i32; INPUTS],
-    n: usize,
+/// Codes a bit by predictions mixed, and lets the weights follow. Inputs that are
+/// [`NONE`] change nothing.
+#[inline]
+pub(crate) fn mix<C: Coder, const N: usize>(
+    c: &mut C,
+    p: [u16; N],
+    w: &mut Weights,
+    bit: u32,
+) -> u32 {
+    let st = p.map(|p| stretch(u32::from(p)));
+    let mut dot = 0i32;
+    for (s, w) in st.iter().zip(w.iter()) {
+        dot = dot.wrapping_add((s * i32::from(*w)) >> 6);
+    }
+    let p = squash(dot >> 6).clamp(32, 65536 - 32);
+    let bit = c.code(bit, p);
+    let err = ((bit << 16) as i32 - p as i32) >> 2;
+    for (s, w) in st.iter().zip(w.iter_mut()) {
+        let by = (s * err + (1 << 14)) >> 15;
+        *w = (i32::from(*w) + by).clamp(-32768, 32767) as i16;
+    }
+    bit
 }
 
-impl Mix {
-    #[inline]
-    pub fn new() -> Self {
-        Mix {
-            st: [0; INPUTS],
-            n: 0,
+/// Errors below this do not move weights of bytes.
+const SMALL_ERROR: u32 = 4096;
+static COARSE_STRETCH: [i8; 1024] = coarse_stretch();
+static COARSE_SQUASH: [u16; 256] = coarse_squash();
+/// Weights of a byte's bit; 65536 is one.
+pub(crate) type ByteWeights = [i32; INPUTS];
+
+/// As [`mix`], with coarser tables, where most of the time goes: bits of bytes.
+#[inline(always)]
+pub(crate) fn coarse_mix<C: Coder, const N: usize>(
+    c: &mut C,
+    p: [u16; N],
+    w: &mut [i32; N],
+    rate: u32,
+    bit: u32,
+) -> u32 {
+    let st = p.map(|p| {
+        let s = COARSE_STRETCH.get(usize::from(p >> 6));
+        i32::from(s.copied().unwrap_or(0))
+    });
+    let mut dot = 0i32;
+    for (s, w) in st.iter().zip(w.iter()) {
+        dot = dot.wrapping_add(s.wrapping_mul(*w));
+    }
+    let x = (dot >> 16).clamp(-128, 127) + 128;
+    let p = COARSE_SQUASH.get(x as usize & 255).copied().unwrap_or(0);
+    let bit = c.code_here(bit, u32::from(p));
+    let err = (bit << 16) as i32 - i32::from(p);
+    if err.unsigned_abs() >= SMALL_ERROR {
+        for (s, w) in st.iter().zip(w.iter_mut()) {
+            *w = w.wrapping_add((s * err) >> rate);
         }
     }
-    #[inline]
-    pub fn add(&mut self, p: u16) {
-        if let Some(s) = self.st.get_mut(self.n) {
-            *s = stretch(u32::from(p));
-        }
-        self.n += 1;
-    }
-    #[inline]
-    pub fn code<C: Coder>(&self, c: &mut C, w: &mut Weights, bit: u32, shift: u32) -> u32 {
-        // Unused inputs are 0 and change nothing: a host is faster with a fixed number.
-        let n = if cfg!(feature = "encode") {
-            INPUTS
-        } else {
-            self.n
-        };
-        let mut dot = 0i32;
-        for (s, w) in self.st.iter().zip(w.iter()).take(n) {
-            dot = dot.wrapping_add((s * i32::from(*w)) >> 6);
-        }
-        let p = squash(dot >> 6).clamp(32, 65536 - 32);
-        let bit = c.code(bit, p);
-        let err = ((bit << 16) as i32 - p as i32) >> 2;
-        for (s, w) in self.st.iter().zip(w.iter_mut()).take(n) {
-            let by = (s * err + (1 << (shift - 1))) >> shift;
-            *w = (i32::from(*w) + by).clamp(-32768, 32767) as i16;
-        }
-        bit
-    }
+    bit
 }
+
+/// An input that says nothing: its `stretch` is 0.
+pub(crate) const NONE: u16 = 32768;
 
 /// A number below 2^28 - 1: Exp-Golomb with adaptive bits.
 pub(crate) struct Number {
@@ -262,7 +331,7 @@ impl Number {
                 let top = 2 * e + if m == 1 { 0 } else { 1 };
                 self.top.code(c, top as usize, bit)
             } else {
-                c.code(bit, 32768)
+                c.code_flag(bit, 32768)
             };
             m = m << 1 | got;
         }
@@ -295,6 +364,14 @@ impl Bits<'_> {
         self.pos += 1;
         u32::from(b)
     }
+    #[inline(never)]
+    fn refill(&mut self) {
+        while self.rc.range < 1 << 24 {
+            self.rc.range <<= 8;
+            self.rc.code = self.rc.code << 8 | self.next();
+        }
+    }
+
     /// Takes the four start bytes.
     pub fn start(&mut self) {
         self.rc.range = u32::MAX;
@@ -307,7 +384,17 @@ impl Bits<'_> {
 
 impl Coder for Bits<'_> {
     #[inline(never)]
-    fn code(&mut self, _: u32, p: u32) -> u32 {
+    fn code(&mut self, bit: u32, p: u32) -> u32 {
+        self.code_here(bit, p)
+    }
+
+    #[inline(always)]
+    fn code_flag(&mut self, bit: u32, p: u32) -> u32 {
+        self.code_here(bit, p)
+    }
+
+    #[inline(always)]
+    fn code_here(&mut self, _: u32, p: u32) -> u32 {
         let bound = ((u64::from(self.rc.range) * u64::from(p)) >> 16) as u32;
         let bit = if self.rc.code < bound {
             self.rc.range = bound;
@@ -317,9 +404,8 @@ impl Coder for Bits<'_> {
             self.rc.code -= bound;
             0
         };
-        while self.rc.range < 1 << 24 {
-            self.rc.range <<= 8;
-            self.rc.code = self.rc.code << 8 | self.next();
+        if self.rc.range < 1 << 24 {
+            self.refill();
         }
         bit
     }

@@ -1,7 +1,9 @@
 //! All that adapts while a slice is coded. `docs/delta-format.md`, section 5.
 
+use super::fast::Literals;
 use super::model::Coder;
-use super::model::{Mix, Number, SmallTable, Table, Weights};
+use super::model::{ByteWeights, NONE, Number, SmallTable, Table, Weights, coarse_mix, mix};
+use super::predict::kind;
 
 /// Inputs of a hit flag and entries per input.
 pub(crate) const HITS: usize = 6;
@@ -9,12 +11,6 @@ const HIT_SIZE: usize = 256;
 /// Inputs of a byte and entries per input.
 pub(crate) const BYTES: usize = 7;
 const BYTE_SIZE: usize = 1024;
-/// Wide model: 4 x 256 and 16 x 256 entries used directly, the rest hashed.
-const WIDE_FROM: usize = 5 * 1024;
-const WIDE_SIZE: usize = BYTE_SIZE * BYTES - WIDE_FROM;
-/// How slowly weights follow: those of literals of the wide model, and all others.
-const SLOW: u32 = 17;
-const FAST: u32 = 15;
 /// Remembered values.
 const VALUES: usize = 128;
 /// Contexts of a block flag: three inputs in one table.
@@ -23,6 +19,11 @@ const BLOCKS: usize = 64 + 256 + 128 + 64;
 const OPS: usize = 256 + 96 + 256;
 /// First weight of every input: 0.26.
 const W0: i16 = 1065;
+/// Of literals in fast slices: of the two contexts, and of the first and the expected byte.
+const FAST_W0: ByteWeights = [32000, 32000, 24000, 36000, 0, 0, 0, 0];
+/// How slowly weights of bytes follow.
+const RATE: u32 = 9;
+const KINDS: usize = kind::BRANCH_KNOWN as usize + 1;
 
 #[inline]
 pub(crate) fn hash(a: u32, b: u32) -> u32 {
@@ -34,11 +35,11 @@ pub(crate) struct Model {
     hit_w: [Weights; 32],
     block: Table<BLOCKS>,
     block_w: [Weights; 4],
-    bytes: SmallTable<{ BYTE_SIZE * BYTES }>,
+    pub(super) bytes: SmallTable<{ BYTE_SIZE * BYTES }>,
     /// Whether a literal is what a match going on would give.
-    expect: SmallTable<256>,
-    /// 32 sets for literals, 16 for differences.
-    bytes_w: [Weights; 48],
+    pub(super) expect: SmallTable<256>,
+    /// 32 sets for literals, others for differences, by kind.
+    pub(super) bytes_w: [ByteWeights; 32 + KINDS],
     /// How often units of a class miss.
     pub class: Table<128>,
     pub alt: Table<64>,
@@ -62,7 +63,7 @@ impl Model {
         block_w: [[0; 8]; 4],
         bytes: SmallTable::ZERO,
         expect: SmallTable::ZERO,
-        bytes_w: [[0; 8]; 48],
+        bytes_w: [[0; 8]; 32 + KINDS],
         class: Table::ZERO,
         alt: Table::ZERO,
         op: SmallTable::ZERO,
@@ -76,7 +77,7 @@ impl Model {
     };
 
     /// The state every slice begins with.
-    pub fn reset(&mut self) {
+    pub fn reset(&mut self, how: Literals) {
         self.hit.iter_mut().for_each(|t| t.reset(32768, 0));
         self.block.reset(32768, 0);
         self.bytes.reset();
@@ -86,9 +87,17 @@ impl Model {
             .iter_mut()
             .chain(&mut self.block_w)
             .chain(&mut self.op_w)
-            .chain(&mut self.bytes_w)
         {
             *w = [W0; 8];
+        }
+        let literals = if how == Literals::Fast {
+            FAST_W0
+        } else {
+            [16 * i32::from(W0); 8]
+        };
+        self.bytes_w = [[16 * i32::from(W0); 8]; 32 + KINDS];
+        for w in self.bytes_w.iter_mut().take(32) {
+            *w = literals;
         }
         self.class.reset(2048, 4);
         self.alt.reset(32768, 0);
@@ -129,15 +138,15 @@ impl Model {
     /// Codes whether a prediction missed; `set` is below 32.
     #[inline(never)]
     pub fn miss<C: Coder>(&mut self, c: &mut C, ctx: [u32; HITS], set: u32, miss: u32) -> u32 {
-        let mut mix = Mix::new();
         let idx = ctx.map(|cx| (hash(cx, 0x51) >> 24) as usize);
-        for (table, i) in self.hit.iter().zip(idx) {
-            mix.add(table.p(i));
+        let mut p = [NONE; HITS];
+        for ((p, table), i) in p.iter_mut().zip(&self.hit).zip(idx) {
+            *p = table.p(i);
         }
         let Some(w) = self.hit_w.get_mut(set as usize) else {
             return 0;
         };
-        let got = mix.code(c, w, miss, FAST);
+        let got = mix(c, p, w, miss);
         for (table, i) in self.hit.iter_mut().zip(idx) {
             table.update(i, got, 60);
         }
@@ -146,30 +155,34 @@ impl Model {
 
     /// Codes whether a block holds a miss.
     pub fn dirty<C: Coder>(&mut self, c: &mut C, ctx: [u32; 4], set: u32, dirty: u32) -> u32 {
-        let mut mix = Mix::new();
-        for cx in ctx {
-            mix.add(self.block.p(cx as usize));
-        }
+        let p = ctx.map(|cx| self.block.p(cx as usize));
         let Some(w) = self.block_w.get_mut(set as usize) else {
             return 0;
         };
-        let got = mix.code(c, w, dirty, FAST);
+        let got = mix(c, p, w, dirty);
         for cx in ctx {
             self.block.update(cx as usize, got, 60);
         }
         got
     }
 
-    /// Codes whether an op is a literal.
-    pub fn literal<C: Coder>(&mut self, c: &mut C, ctx: [u32; 3], set: u32, bit: u32) -> u32 {
-        let mut mix = Mix::new();
-        for cx in ctx {
-            mix.add(self.op.p(cx as usize));
+    /// Codes whether an op is a literal; where time counts by the second context alone.
+    pub fn literal<C: Coder>(
+        &mut self,
+        c: &mut C,
+        ctx: [u32; 3],
+        how: Literals,
+        set: u32,
+        bit: u32,
+    ) -> u32 {
+        if how != Literals::Full {
+            return self.op.code(c, ctx[1] as usize, bit);
         }
+        let p = ctx.map(|cx| self.op.p(cx as usize));
         let Some(w) = self.op_w.get_mut(set as usize) else {
             return 0;
         };
-        let got = mix.code(c, w, bit, FAST);
+        let got = mix(c, p, w, bit);
         for cx in ctx {
             self.op.update(cx as usize, got, 15);
         }
@@ -194,7 +207,7 @@ impl Model {
             if i < 4 {
                 break;
             }
-            got = got << 1 | c.code(v >> i & 1, 32768);
+            got = got << 1 | c.code_flag(v >> i & 1, 32768);
         }
         // The lowest ones from the lowest up.
         let n = bits.min(4);
@@ -214,37 +227,29 @@ impl Model {
     pub fn byte<C: Coder>(&mut self, c: &mut C, how: &Byte, want: u32) -> u32 {
         let mut sym = 1u32;
         for i in (0..8).rev() {
-            let mut mix = Mix::new();
             let mut idx = [0usize; BYTES];
-            let used = how.inputs.min(BYTES);
-            for (k, slot) in idx.iter_mut().take(used).enumerate() {
-                let cx = how.ctx.get(k).copied().unwrap_or(0);
-                *slot = match (how.wide, k) {
-                    (true, 0 | 1) => (cx + sym) as usize,
-                    (true, _) => WIDE_FROM + scaled(cx, sym, WIDE_SIZE),
-                    _ => k * BYTE_SIZE + scaled(cx, sym, BYTE_SIZE),
-                };
-                mix.add(self.bytes.p(*slot));
+            let mut p = [NONE; BYTES + 1];
+            for (k, ((at, p), cx)) in idx.iter_mut().zip(&mut p).zip(how.ctx).enumerate() {
+                *at = k * BYTE_SIZE + scaled(cx, sym, BYTE_SIZE as u32) as usize;
+                *p = self.bytes.p(*at);
             }
             // While the bits so far are those of the expected byte.
             let agree = how.expect >> (i + 1) == sym;
-            let ex =
-                (how.run << 5 | u32::from(agree) << 4 | (how.expect >> i & 1) << 3 | i) as usize;
+            let ex = expect_row(how.trust, agree) | (how.expect >> i & 1) << 3 | i;
             let expects = how.expect != 0;
-            if expects {
-                mix.add(self.expect.p(ex));
+            if let (true, Some(last)) = (expects, p.last_mut()) {
+                *last = self.expect.p(ex as usize);
             }
             let set = how.set + if how.by_bit { 7 - i } else { 0 };
             let Some(w) = self.bytes_w.get_mut(set as usize) else {
                 break;
             };
-            let rate = if how.wide { SLOW } else { FAST };
-            let bit = mix.code(c, w, want >> i & 1, rate);
-            for slot in idx.iter().take(used) {
-                self.bytes.update(*slot, bit, how.limit);
+            let bit = coarse_mix(c, p, w, RATE, want >> i & 1);
+            for at in idx {
+                self.bytes.update(at, bit, how.limit);
             }
             if expects {
-                self.expect.update(ex, bit, 15);
+                self.expect.update(ex as usize, bit, 15);
             }
             sym = sym << 1 | bit;
         }
@@ -255,16 +260,18 @@ impl Model {
 /// How a byte is predicted.
 pub(crate) struct Byte {
     pub ctx: [u32; BYTES],
-    pub inputs: usize,
-    /// The first two contexts are indexes themselves.
-    pub wide: bool,
     /// 256 + the byte that would go on with the last match; 0 if none.
     pub expect: u32,
-    /// Literals since that match, at most 3.
-    pub run: u32,
+    /// How far that can be trusted, below 8.
+    pub trust: u32,
     pub set: u32,
     pub by_bit: bool,
     pub limit: u16,
+}
+
+/// Where counters of the expected byte's bits begin.
+pub(crate) fn expect_row(trust: u32, agree: bool) -> u32 {
+    trust << 5 | u32::from(agree) << 4
 }
 
 /// Slot of a distance less one, and how many bits it leaves open.
@@ -281,9 +288,10 @@ fn value_slot(key: u32) -> usize {
 }
 
 /// A slot of `size` for a context and the bits of the byte so far.
-fn scaled(ctx: u32, sym: u32, size: usize) -> usize {
+#[inline]
+pub(crate) fn scaled(ctx: u32, sym: u32, size: u32) -> u32 {
     let h = ctx
         .wrapping_add(sym.wrapping_mul(0x9E35_79B1))
         .wrapping_mul(0x2545_F491);
-    (((h >> 16) * size as u32) >> 16) as usize
+    ((h >> 16) * size) >> 16
 }

@@ -25,7 +25,7 @@ pub(super) struct Io {
     pub block: [u8; BLOCK],
     pub fill: usize,
     pub flushed: u32,
-    /// Decoded bytes put so far.
+    /// Decoded bytes put so far, counted where there are lines.
     pub put: u32,
     pub line: u16,
     pub crc: Crc32,
@@ -103,6 +103,7 @@ impl Through<'_> {
     }
 
     /// New byte `at`, which has been put.
+    #[inline(never)]
     fn load_new(&mut self, at: u32) -> u8 {
         let io = &mut *self.io;
         let stored = io.new_lines.stored(at);
@@ -113,33 +114,40 @@ impl Through<'_> {
                 .copied()
                 .unwrap_or(0);
         }
-        let want = io.new_lines.run(at, NEW_CACHE).min(io.flushed - stored);
+        // From where a unit of flash begins, or a run of bytes without line CRCs.
+        let back = (stored % NEW_CACHE).min(io.new_lines.back(at));
+        let start = stored - back;
+        let run = io.new_lines.run(at, NEW_CACHE);
+        let want = (NEW_CACHE - stored % NEW_CACHE).min(run) + back;
+        let want = want.min(io.flushed - start);
         let room = io.new.get_mut(..want as usize).unwrap_or(&mut []);
-        if self.target.read_new(stored, room).is_err() {
+        if self.target.read_new(start, room).is_err() {
             io.new_failed = true;
             io.new_have = 0;
             return 0;
         }
-        io.new_at = at;
+        io.new_at = at - back;
         io.new_have = want;
-        io.new.first().copied().unwrap_or(0)
+        io.new.get(back as usize).copied().unwrap_or(0)
     }
 
+    #[inline]
     fn emit(&mut self, b: u8) {
         let io = &mut *self.io;
         if let Some(slot) = io.block.get_mut(io.fill) {
             *slot = b;
         }
         io.fill += 1;
-        io.crc.byte(b);
         if io.fill == BLOCK {
             self.flush();
         }
     }
 
+    #[inline(never)]
     pub fn flush(&mut self) {
         let io = &mut *self.io;
         let data = io.block.get(..io.fill).unwrap_or(&[]);
+        io.crc.update(data);
         if !data.is_empty() && self.target.write_new(io.flushed, data).is_err() {
             io.new_failed = true;
         }
@@ -165,6 +173,25 @@ impl Through<'_> {
     }
 }
 
+impl Through<'_> {
+    /// The CRC of lines before and with the next byte.
+    #[inline(never)]
+    fn line(&mut self, b: u8) {
+        let io = &mut *self.io;
+        let stored = io.new_lines.stored(io.put);
+        if io.flushed + (io.fill as u32) < stored {
+            self.line_ends(stored);
+        }
+        let io = &mut *self.io;
+        match io.new_lines.column(io.put) {
+            Some(0) => io.line = line_crc(0xFFFF, b),
+            Some(_) => io.line = line_crc(io.line, b),
+            None => {}
+        }
+        io.put += 1;
+    }
+}
+
 impl Env for Through<'_> {
     #[inline]
     fn old(&mut self, at: u32) -> u8 {
@@ -176,6 +203,7 @@ impl Env for Through<'_> {
         }
         self.load_old(at)
     }
+    #[inline]
     fn made(&mut self, at: u32) -> u8 {
         let i = at.wrapping_sub(self.io.new_at);
         if i < self.io.new_have
@@ -185,17 +213,11 @@ impl Env for Through<'_> {
         }
         self.load_new(at)
     }
+    #[inline]
     fn put(&mut self, b: u8) {
-        let stored = self.io.new_lines.stored(self.io.put);
         if self.io.new_lines.count != 0 {
-            self.line_ends(stored);
-            match self.io.new_lines.in_line(stored) {
-                Some(0) => self.io.line = line_crc(0xFFFF, b),
-                Some(_) => self.io.line = line_crc(self.io.line, b),
-                None => {}
-            }
+            self.line(b);
         }
-        self.io.put += 1;
         self.emit(b);
     }
 }

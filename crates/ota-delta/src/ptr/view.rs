@@ -36,34 +36,62 @@ fn shifted(arch: Arch, w: u32, by: u32) -> u32 {
     }
 }
 
+/// The call in which a halfword lies, or the halfword itself, at an even position.
+#[inline]
+fn around(
+    start: u32,
+    fits: impl Fn(u32, u32) -> bool,
+    mut half: impl FnMut(u32) -> u32,
+) -> (u32, u32) {
+    let this = half(start);
+    if opens(this) && fits(start, 4) {
+        (start, this | half(start + 2) << 16)
+    } else if this >> 11 == 0x1F && start >= 2 && fits(start - 2, 4) {
+        (start - 2, half(start - 2) | this << 16)
+    } else {
+        (start, this)
+    }
+}
+
 /// Byte `at` with calls absolute. Calls lie in `[lo, hi)` as a whole; `byte` gives bytes
 /// of that range and `at`.
+#[inline]
 pub(crate) fn seen(
     arch: Arch,
     at: u32,
     (lo, hi): (u32, u32),
-    byte: &mut dyn FnMut(u32) -> u8,
+    mut byte: impl FnMut(u32) -> u8,
 ) -> u8 {
-    let start = match arch {
+    let fits = |from: u32, len: u32| from >= lo && from.checked_add(len).is_some_and(|e| e <= hi);
+    let (start, least) = match arch {
         Arch::None | Arch::Xtensa => return byte(at),
-        Arch::Thumb => at & !1,
-        _ => at & !3,
+        Arch::Thumb => (at & !1, 2),
+        Arch::Arm | Arch::A64 => (at & !3, 4),
     };
-    let mut word = |from: u32| {
-        let fits = from >= lo && from.checked_add(4).is_some_and(|end| end <= hi);
-        fits.then(|| (0..4).fold(0, |w, i| w | u32::from(byte(from + i)) << (8 * i)))
-    };
-    let mut found = word(start)
-        .filter(|w| is_call(arch, *w))
-        .map(|w| (start, w));
-    if arch == Arch::Thumb && found.is_none() && start >= 2 {
-        found = word(start - 2)
-            .filter(|w| is_call(arch, *w))
-            .map(|w| (start - 2, w));
+    if !fits(start, least) {
+        return byte(at);
     }
-    match found {
-        Some((from, w)) => (shifted(arch, w, from) >> (8 * (at - from))) as u8,
-        None => byte(at),
+    let mut half = |from: u32| u32::from(byte(from)) | u32::from(byte(from + 1)) << 8;
+    let (from, word) = if arch == Arch::Thumb {
+        around(start, fits, half)
+    } else {
+        (start, half(start) | half(start + 2) << 16)
+    };
+    (absolute(arch, from, word) >> (8 * (at - from))) as u8
+}
+
+/// A halfword of Thumb code with calls absolute, well within bytes that `half` gives.
+#[inline]
+pub(crate) fn seen_half(start: u32, half: impl FnMut(u32) -> u32) -> u32 {
+    let (from, word) = around(start, |_, _| true, half);
+    absolute(Arch::Thumb, from, word) >> (8 * (start - from)) & 0xFFFF
+}
+
+fn absolute(arch: Arch, from: u32, word: u32) -> u32 {
+    if is_call(arch, word) {
+        shifted(arch, word, from)
+    } else {
+        word
     }
 }
 
@@ -71,49 +99,72 @@ impl Held {
     pub const NONE: Self = Held { bytes: 0, count: 0 };
 
     /// Takes the byte before position `end`, calls absolute; gives bytes as they are.
-    pub fn push(&mut self, arch: Arch, b: u8, end: u32, put: &mut dyn FnMut(u8)) {
+    #[inline]
+    pub fn push(&mut self, arch: Arch, b: u8, end: u32, put: impl FnMut(u8)) {
+        if arch == Arch::Thumb && self.count == 0 && end & 1 != 0 {
+            // What half of the bytes are: the first of a halfword.
+            *self = Held {
+                bytes: b.into(),
+                count: 1,
+            };
+        } else {
+            self.decide(arch, b, end, put);
+        }
+    }
+
+    #[inline(never)]
+    fn decide(&mut self, arch: Arch, b: u8, end: u32, mut put: impl FnMut(u8)) {
         if matches!(arch, Arch::None | Arch::Xtensa) {
             put(b);
             return;
+        }
+        if arch == Arch::Thumb && end & 1 == 0 && self.count == 1 {
+            // What most others are: the end of a halfword that begins no call.
+            let half = self.bytes | u32::from(b) << 8;
+            if !opens(half) {
+                put(half as u8);
+                put(b);
+                *self = Self::NONE;
+                return;
+            }
         }
         self.bytes |= u32::from(b) << (8 * self.count);
         self.count += 1;
         while self.count != 0 {
             let start = end - self.count;
-            if arch == Arch::Thumb {
-                if start & 1 != 0 {
-                    self.emit(1, put);
-                } else if self.count < 2 {
-                    return;
-                } else if !opens(self.bytes & 0xFFFF) {
-                    self.emit(2, put);
-                } else if self.count < 4 {
-                    return;
-                } else if is_call(arch, self.bytes) {
-                    self.bytes = shifted(arch, self.bytes, start.wrapping_neg());
-                    self.emit(4, put);
-                } else {
-                    self.emit(2, put);
+            // How many of them are known to be a call or none.
+            let known = if arch != Arch::Thumb {
+                match (start & 3, self.count) {
+                    (0, 4) => 4,
+                    (0, _) => return,
+                    _ => 1,
                 }
-            } else if start & 3 != 0 {
-                self.emit(1, put);
+            } else if start & 1 != 0 {
+                1
+            } else if self.count < 2 {
+                return;
+            } else if !opens(self.bytes & 0xFFFF) {
+                2
             } else if self.count < 4 {
                 return;
+            } else if is_call(arch, self.bytes) {
+                4
             } else {
-                if is_call(arch, self.bytes) {
-                    self.bytes = shifted(arch, self.bytes, start.wrapping_neg());
-                }
-                self.emit(4, put);
+                2
+            };
+            if known == 4 && is_call(arch, self.bytes) {
+                self.bytes = shifted(arch, self.bytes, start.wrapping_neg());
             }
+            self.emit(known, &mut put);
         }
     }
 
     /// What is held is no call.
-    pub fn flush(&mut self, put: &mut dyn FnMut(u8)) {
-        self.emit(self.count, put);
+    pub fn flush(&mut self, mut put: impl FnMut(u8)) {
+        self.emit(self.count, &mut put);
     }
 
-    fn emit(&mut self, n: u32, put: &mut dyn FnMut(u8)) {
+    fn emit(&mut self, n: u32, put: &mut impl FnMut(u8)) {
         for _ in 0..n {
             put(self.bytes as u8);
             self.bytes >>= 8;

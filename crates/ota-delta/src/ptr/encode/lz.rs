@@ -22,7 +22,7 @@ pub(super) fn view(arch: Arch, data: &[u8]) -> Vec<u8> {
 pub(super) fn view_part(arch: Arch, data: &[u8], from: usize, to: usize, out: &mut [u8]) {
     let range = (from as u32, to as u32);
     for (at, b) in out.iter_mut().enumerate().take(to).skip(from) {
-        *b = seen(arch, at as u32, range, &mut |i| {
+        *b = seen(arch, at as u32, range, |i| {
             data.get(i as usize).copied().unwrap_or(0)
         });
     }
@@ -159,6 +159,8 @@ pub(super) struct Prices {
     slots: [[u32; 64]; 4],
     /// The lowest bits of a distance, by slot.
     low: [[u32; 16]; 11],
+    /// What the time of a literal counts.
+    haste: u32,
 }
 
 /// Cost of one of `n` that was seen `k` times.
@@ -241,8 +243,9 @@ impl Counts {
         }
     }
 
-    pub fn prices(&self) -> Prices {
+    pub fn prices(&self, haste: u32) -> Prices {
         Prices {
+            haste,
             literal: self.literal.map(costs),
             repeat: costs(self.repeat),
             which: costs(self.which),
@@ -259,6 +262,12 @@ impl Prices {
     pub fn literal_flag(&self, prev: usize) -> u32 {
         self.literal[prev][0]
     }
+    /// What the time of a match counts: that of nearly two literals, and of a sixth of
+    /// one for each byte.
+    pub fn time(&self, len: u32) -> u32 {
+        self.haste * (11 + len) / 6
+    }
+
     fn len(&self, repeat: bool, v: u32) -> u32 {
         let e = exponent(v);
         let mut c = self.lens[usize::from(repeat)][e];
@@ -383,7 +392,7 @@ pub(super) fn parse(
             && byte_at(here.reps[0]).is_some_and(|(t, at)| t.get(at) == wanted.first());
         let mut byte = literals[p];
         if expected {
-            byte = byte.min(24);
+            byte = byte.min(24 + prices.haste);
         }
         relax(1, here.cost + lit + byte, 0, 0);
         let base = here.cost + other;
@@ -395,7 +404,7 @@ pub(super) fn parse(
                 let len = common(&text[at..], wanted) as u32;
                 let base = base + prices.repeat[1] + prices.which[i];
                 for l in lengths(1, len) {
-                    relax(l, base + prices.len(true, l - 1), *dist, 3);
+                    relax(l, base + prices.len(true, l - 1) + prices.time(l), *dist, 3);
                 }
                 longest = longest.max(len);
             }
@@ -405,7 +414,7 @@ pub(super) fn parse(
         for (len, dist) in &found.0[k] {
             for l in lengths(from, *len) {
                 let c = base + prices.len(false, l - LEAST) + prices.dist(l, *dist);
-                relax(l, c, *dist, 2);
+                relax(l, c + prices.time(l), *dist, 2);
             }
             from = *len + 1;
             longest = longest.max(*len);

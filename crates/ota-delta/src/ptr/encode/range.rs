@@ -1,5 +1,6 @@
 //! The range encoder.
 
+use super::budget::Work;
 use crate::ptr::model::Coder;
 use std::vec::Vec;
 
@@ -8,6 +9,7 @@ pub(crate) struct RangeEncoder {
     low: u64,
     range: u32,
     out: Vec<u8>,
+    pub work: Work,
 }
 
 impl RangeEncoder {
@@ -16,6 +18,7 @@ impl RangeEncoder {
             low: 0,
             range: u32::MAX,
             out: Vec::new(),
+            work: Work::default(),
         }
     }
     fn carry(&mut self) {
@@ -55,8 +58,8 @@ impl RangeEncoder {
     }
 }
 
-impl Coder for RangeEncoder {
-    fn code(&mut self, bit: u32, p: u32) -> u32 {
+impl RangeEncoder {
+    fn put(&mut self, bit: u32, p: u32) {
         let bound = ((u64::from(self.range) * u64::from(p)) >> 16) as u32;
         if bit != 0 {
             self.range = bound;
@@ -70,6 +73,25 @@ impl Coder for RangeEncoder {
             self.low = (self.low << 8) & 0xFFFF_FFFF;
             self.range <<= 8;
         }
+    }
+}
+
+impl Coder for RangeEncoder {
+    fn code(&mut self, bit: u32, p: u32) -> u32 {
+        self.work.mixed += 1;
+        self.put(bit, p);
+        bit
+    }
+
+    fn code_flag(&mut self, bit: u32, p: u32) -> u32 {
+        self.work.flags += 1;
+        self.put(bit, p);
+        bit
+    }
+
+    fn code_here(&mut self, bit: u32, p: u32) -> u32 {
+        self.work.bits += 1;
+        self.put(bit, p);
         bit
     }
 }
