@@ -174,12 +174,22 @@ impl World {
             .expect("a job")
     }
 
-    /// Where the device's update stands: state, step, words.
+    /// Where the device's update stands: state, step, words. What a device said just
+    /// before it went is waited for a little.
     #[must_use]
     pub fn task(&self, job: &Job) -> (TaskState, Option<i32>, String) {
-        let job = self.cloud().job(job.id).expect("the job");
-        let task = job.tasks.first().expect("its task");
-        (task.state, task.step, task.desc.clone())
+        let start = std::time::Instant::now();
+        loop {
+            // Asked first: what comes before the end of a connection is heard before it.
+            let online = self.cloud().device(PK, DN).expect("the device").online;
+            let job = self.cloud().job(job.id).expect("the job");
+            let task = job.tasks.first().expect("its task");
+            let open = task.state == TaskState::InProgress && online;
+            if !open || start.elapsed() > std::time::Duration::from_secs(5) {
+                return (task.state, task.step, task.desc.clone());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     /// Waits for a report of the device.
