@@ -508,6 +508,8 @@ pub(crate) fn find_total<S: ReadAt + ?Sized, E: From<VerifyError>>(
     buf: &mut [u8],
 ) -> Result<u32, E> {
     let size = source.size();
+    let none = || E::from(VerifyError::NoUniqueTrailer { found: 0 });
+    let last = size.checked_sub(TRAILER_LEN).ok_or_else(none)?;
     let mut found = None;
     let mut md5 = Md5::new();
     let mut hashed = 0;
@@ -528,7 +530,7 @@ pub(crate) fn find_total<S: ReadAt + ?Sized, E: From<VerifyError>>(
             }
         }
         let begin = at.wrapping_sub(8);
-        if window != begin || begin > size.saturating_sub(TRAILER_LEN) {
+        if window != begin || begin > last {
             continue;
         }
         let mut trailer = Aligned([0; TRAILER_LEN as usize]);
@@ -545,5 +547,5 @@ pub(crate) fn find_total<S: ReadAt + ?Sized, E: From<VerifyError>>(
             found = Some(begin + TRAILER_LEN);
         }
     }
-    found.ok_or_else(|| E::from(VerifyError::NoUniqueTrailer { found: 0 }))
+    found.ok_or_else(none)
 }
